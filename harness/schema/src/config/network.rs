@@ -1,0 +1,75 @@
+//! The shape of a network.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Bytes;
+
+/// A network: its input shape and its layers, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// Dimensions of one sample, e.g. `[784]`.
+    #[schemars(length(min = 1))]
+    pub input: Vec<usize>,
+    /// The layers, input to output.
+    #[schemars(length(min = 1))]
+    pub layers: Vec<LayerSpec>,
+    /// The most bytes of weights in one panel, the unit of residency and I/O. The cut into panels depends on
+    /// this and the layer's shape alone.
+    #[serde(default = "default_panel")]
+    pub panel: Bytes,
+}
+
+const fn default_panel() -> Bytes {
+    Bytes(16 << 20)
+}
+
+/// One layer as a scenario writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum LayerSpec {
+    /// A fully connected layer: y = activation(x·Wᵀ + b).
+    Linear(Linear),
+}
+
+/// A fully connected layer: y = activation(x·Wᵀ + b).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Linear {
+    /// Output width.
+    #[schemars(range(min = 1))]
+    pub units: usize,
+    /// The function applied to each output.
+    #[serde(default)]
+    pub activation: Activation,
+    /// How many such layers follow each other.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub repeat: usize,
+}
+
+const fn one() -> usize {
+    1
+}
+
+/// The function applied to each output of a layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// z
+    #[default]
+    Identity,
+    /// max(z, 0)
+    Relu,
+    /// z if z > 0, else 0.01 z
+    LeakyRelu,
+    /// 1 / (1 + e⁻ᶻ)
+    Sigmoid,
+    /// tanh z
+    Tanh,
+    /// z Φ(z), in the tanh approximation (Hendrycks and Gimpel 2016)
+    Gelu,
+    /// z · sigmoid(z) (also called swish)
+    Silu,
+}

@@ -1,0 +1,61 @@
+//! Where parameters and optimizer state live.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::Bytes;
+
+/// Where parameters and optimizer state live. Never changes a result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// The store.
+    pub mode: StorageMode,
+    /// The most memory for parameters, optimizer state, gradient scratch, activations, data and I/O buffers.
+    /// Default: no limit under `memory`; must be given under `direct`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_budget: Option<Bytes>,
+    /// The folder for extents. Default: `state/` in the trial's folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// I/O requests in flight.
+    #[schemars(range(min = 1, max = 1024))]
+    pub queue_depth: usize,
+    /// The most bytes of one I/O request; a multiple of 4 KiB.
+    pub chunk: Bytes,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            mode: StorageMode::Memory,
+            memory_budget: None,
+            dir: None,
+            queue_depth: 32,
+            chunk: Bytes(1 << 20),
+        }
+    }
+}
+
+/// The kinds of store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageMode {
+    /// Everything in RAM; the reference.
+    #[default]
+    Memory,
+    /// Files opened with O_DIRECT, read and written through io_uring; RAM holds what the budget allows.
+    Direct,
+}
+
+impl StorageMode {
+    /// The name in scenarios and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Direct => "direct",
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A scenario file as a whole, and its expansion into trials.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    claim::{Claim, Reference},
+    trial::Trial,
+};
+
+/// What is varied: every arm takes every point of `grid` (and every row of `zip`) whose keys it has.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Matrix {
+    /// Dotted key → values; all combinations.
+    pub grid: BTreeMap<String, Vec<Value>>,
+    /// Dotted key → values; the lists advance together.
+    pub zip: BTreeMap<String, Vec<Value>>,
+    /// How many seeds (1, 2, …), or which.
+    pub seeds: Seeds,
+}
+
+/// How many seeds (1, 2, …), or which.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Seeds {
+    /// Seeds 1 to n.
+    Count(#[schemars(range(min = 1))] u64),
+    /// These seeds.
+    List(Vec<u64>),
+}
+
+impl Default for Seeds {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
+impl Seeds {
+    /// The seeds, in order.
+    pub fn values(&self) -> Vec<u64> {
+        match self {
+            Self::Count(n) => (1..=*n).collect(),
+            Self::List(list) => list.clone(),
+        }
+    }
+}
+
+/// A scenario, expanded: its question and its trials, arm by arm, seeds innermost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Study {
+    /// The scenario's name: the folder under `results`.
+    pub name: String,
+    /// The question it answers.
+    pub question: String,
+    /// What it claims.
+    pub claims: Vec<Claim>,
+    /// Published values to print beside the measured ones.
+    pub references: Vec<Reference>,
+    /// What is run.
+    pub trials: Vec<Trial>,
+}

@@ -1,0 +1,64 @@
+//! One resolved configuration with one seed: what is run, skipped, resumed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// One resolved configuration with one seed. Saved as `resolved.yaml` beside its results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The arm's name.
+    pub arm: String,
+    /// The grid or zip point: dotted key → value. Empty where the arm has none of the matrix's keys.
+    #[serde(default)]
+    pub factors: BTreeMap<String, Value>,
+    /// The root of every random stream.
+    pub seed: u64,
+    /// The configuration, every default filled.
+    pub config: Config,
+}
+
+impl Trial {
+    /// `<arm>-<science hash8>-<execution hash4>-s<seed>`: the folder's name, equal for equal trials.
+    pub fn id(&self) -> String {
+        format!("{}-{}-{}-s{}", self.arm, &self.science_hash()[..8], &self.execution_hash()[..4], self.seed)
+    }
+
+    /// Hash (BLAKE3, hexadecimal) of the keys that may change the result.
+    pub fn science_hash(&self) -> String {
+        hash(&self.config.science())
+    }
+
+    /// Hash (BLAKE3, hexadecimal) of the keys that must not change the result.
+    pub fn execution_hash(&self) -> String {
+        hash(&self.config.execution())
+    }
+
+    /// How tables name this trial's configuration: the arm, and its factors by their last key.
+    pub fn label(&self) -> String {
+        let factors: Vec<String> =
+            self.factors.iter().map(|(key, value)| format!("{}={}", short_key(key), plain(value))).collect();
+        if factors.is_empty() { self.arm.clone() } else { format!("{} ({})", self.arm, factors.join(", ")) }
+    }
+}
+
+/// The last part of a dotted key: `interval` of `parallelism.layerwise.interval`.
+pub fn short_key(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+/// A value as people write it: text without quotes.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn hash(value: &Value) -> String {
+    // serde_json's maps are sorted by key, so equal values have equal text.
+    blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
+}

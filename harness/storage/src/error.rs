@@ -1,0 +1,146 @@
+//! What can go wrong in a store.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::ExtentId;
+
+/// A store's failure. Cloneable, because one failed operation ends a store and every later call reports it.
+#[derive(Clone, Debug, Error)]
+pub enum StorageError {
+    /// A read, write or sync failed in the kernel.
+    #[error("{operation} of {length} bytes at offset {offset} of {path} ({extent}) failed: {cause}")]
+    Io {
+        /// `read`, `write` or `sync`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Name of the extent.
+        extent: String,
+        /// Offset in the file, in bytes.
+        offset: u64,
+        /// Bytes asked for.
+        length: u64,
+        /// The kernel's reason.
+        cause: Arc<io::Error>,
+    },
+    /// The file ends before the extent does.
+    #[error("{path} ends at offset {offset}, inside {extent}: the file was truncated after it was reserved")]
+    EndOfFile {
+        /// The file.
+        path: PathBuf,
+        /// Name of the extent.
+        extent: String,
+        /// Offset at which no more bytes came, in bytes.
+        offset: u64,
+    },
+    /// A file or folder of the store could not be created, opened or resized.
+    #[error("cannot {operation} {path}: {cause}")]
+    File {
+        /// What was attempted, as in "cannot … PATH".
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The kernel's reason.
+        cause: Arc<io::Error>,
+    },
+    /// The file system does not hold the extents.
+    #[error(
+        "no space for the extents in {path}: {wanted} bytes wanted, {free} free; free some or set storage.dir"
+    )]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// Bytes to reserve.
+        wanted: u64,
+        /// Bytes free on that file system.
+        free: u64,
+    },
+    /// The file system refuses direct I/O.
+    #[error("direct I/O is refused for {path} (file system: {filesystem}); {remedy}")]
+    DirectRefused {
+        /// The file.
+        path: PathBuf,
+        /// Type of the file system, as far as known.
+        filesystem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// The kernel, or a sandbox around this process, refuses `io_uring`.
+    #[error("io_uring is not permitted here ({cause}); set storage.mode: memory, or allow io_uring_setup")]
+    UringRefused {
+        /// The kernel's reason.
+        cause: Arc<io::Error>,
+    },
+    /// An option has a value that cannot work.
+    #[error("storage option {field} is {value}: {remedy}")]
+    InvalidOption {
+        /// The option.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it must be.
+        remedy: &'static str,
+    },
+    /// An extent's size is not a positive multiple of 4 bytes.
+    #[error("extent {extent} has {bytes} bytes: a payload is a multiple of 4 bytes, and not empty")]
+    InvalidExtent {
+        /// Name of the extent.
+        extent: String,
+        /// Its payload, in bytes.
+        bytes: u64,
+    },
+    /// No such extent: a bug of the caller.
+    #[error("there is no extent {} in a store of {extents}", extent.0)]
+    UnknownExtent {
+        /// What was asked for.
+        extent: ExtentId,
+        /// Extents in the store.
+        extents: usize,
+    },
+    /// An extent was read while an exclusive reader has it: a bug of the schedule.
+    #[error("{extent} was read while an exclusive reader has it")]
+    ExtentTaken {
+        /// Name of the extent.
+        extent: String,
+    },
+    /// A panel of another size was written to an extent: a bug of the caller.
+    #[error("a panel of {found} bytes was given back to {extent}, which has {expected}")]
+    WrongPanel {
+        /// Name of the extent.
+        extent: String,
+        /// The extent's payload, in bytes.
+        expected: u64,
+        /// The panel's, in bytes.
+        found: u64,
+    },
+    /// More memory is needed than the capacity, and no write is in flight that would free some: a bug of the
+    /// schedule.
+    #[error(
+        "{extent} needs {wanted} bytes, but {live} of the capacity of {capacity} are held and no write in flight will free any"
+    )]
+    CapacityExceeded {
+        /// Name of the extent.
+        extent: String,
+        /// Bytes wanted, padded.
+        wanted: u64,
+        /// Bytes held by panels.
+        live: u64,
+        /// The store's capacity, in bytes.
+        capacity: u64,
+    },
+    /// The operating system gave no memory.
+    #[error("no memory for a buffer of {bytes} bytes: {cause}")]
+    OutOfMemory {
+        /// Bytes wanted.
+        bytes: u64,
+        /// The kernel's reason.
+        cause: Arc<io::Error>,
+    },
+    /// The store was closed, or its I/O thread has died, with this call under way.
+    #[error("the store's I/O thread has ended")]
+    Closed,
+}

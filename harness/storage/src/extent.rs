@@ -1,0 +1,72 @@
+//! Extents: the names and sizes of what a store holds.
+
+use crate::{Panel, StorageError};
+
+/// Bytes to which buffers and file offsets are aligned, and payloads are padded.
+pub const ALIGNMENT: usize = 4096;
+
+/// Position of an extent in the table a store was opened with.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub struct ExtentId(pub u32);
+
+/// One extent: a panel's weights, its optimizer state, or a snapshot of its weights.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub struct ExtentSpec {
+    /// What errors call it, for instance `layer 3 panel 2 weights`.
+    pub name: String,
+    /// Payload in bytes: a multiple of 4, not 0.
+    pub bytes: u64,
+}
+
+impl ExtentSpec {
+    /// Bytes the extent occupies in memory and in a file: the payload rounded up to [`ALIGNMENT`].
+    pub const fn padded_bytes(&self) -> u64 {
+        self.bytes.next_multiple_of(ALIGNMENT as u64)
+    }
+}
+
+/// What a reader will do with a panel.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Access {
+    /// Change it: the panel has one holder, and must come back by a write or a release before the next read.
+    Exclusive,
+    /// Only look at it: others may read the same extent at the same time.
+    Shared,
+}
+
+/// The extents of one store, checked.
+#[derive(Debug)]
+pub(crate) struct ExtentTable {
+    specs: Vec<ExtentSpec>,
+}
+
+impl ExtentTable {
+    pub(crate) fn new(specs: &[ExtentSpec]) -> Result<Self, StorageError> {
+        for spec in specs {
+            if spec.bytes == 0 || !spec.bytes.is_multiple_of(4) || usize::try_from(spec.bytes).is_err() {
+                return Err(StorageError::InvalidExtent { extent: spec.name.clone(), bytes: spec.bytes });
+            }
+        }
+        Ok(Self { specs: specs.to_vec() })
+    }
+
+    pub(crate) fn get(&self, extent: ExtentId) -> Result<&ExtentSpec, StorageError> {
+        self.specs
+            .get(extent.0 as usize)
+            .ok_or(StorageError::UnknownExtent { extent, extents: self.specs.len() })
+    }
+
+    /// That a panel written to `extent` is of its size.
+    pub(crate) fn check_panel(&self, extent: ExtentId, panel: &Panel) -> Result<(), StorageError> {
+        let spec = self.get(extent)?;
+        let found = panel.len_bytes() as u64;
+        if found == spec.bytes {
+            return Ok(());
+        }
+        Err(StorageError::WrongPanel { extent: spec.name.clone(), expected: spec.bytes, found })
+    }
+
+    pub(crate) fn specs(&self) -> &[ExtentSpec] {
+        &self.specs
+    }
+}

@@ -73,7 +73,7 @@ pub enum DataError {
         /// The folder.
         dir: PathBuf,
         /// The name of the missing file.
-        name: &'static str,
+        name: String,
     },
     /// An operation on a file failed.
     #[error("cannot {operation} {} at offset {offset}: {cause}", path.display())]

@@ -12,10 +12,11 @@
 
 #![forbid(unsafe_code)]
 
+mod contents;
 mod digits;
 mod error;
 mod fetch;
-mod idx;
+
 mod locations;
 mod mnist;
 mod samples;

@@ -1,1 +1,29 @@
-//! schedule
+//! The schedule: what each rank does, in order, as a pure value.
+//!
+//! A strategy and a storage mode do not run anything. Together they yield, for each rank, a lazily produced
+//! sequence of [`Op`]s on panels, layers and slots. `run` executes it, `plan` costs it, tests read it. There is
+//! no I/O here, no tensor, no thread and no clock.
+//!
+//! - [`network`] cuts a network into layers and panels; [`timeline`] cuts training into steps and chunks.
+//! - [`strategy`] emits the operations of a rank; [`weave`] adds the reads and writes that a budget makes
+//!   necessary; [`budget`] decides what stays resident.
+//! - [`plan`] puts these together for a trial and prices the result.
+
+#![forbid(unsafe_code)]
+
+pub mod budget;
+pub mod extent;
+pub mod network;
+pub mod op;
+pub mod partition;
+pub mod plan;
+pub mod strategy;
+pub mod timeline;
+pub mod weave;
+
+pub use budget::{BudgetError, MemoryPlan};
+pub use extent::{Extent, ExtentKind, Extents};
+pub use network::{Boundary, Layer, LayerId, LayerKind, Network, PanelGeometry, PanelId};
+pub use op::{ErrorFlow, Message, Op, Phase, Rank, Slot, SlotRange, Source, Version};
+pub use plan::{Plan, PlanError, SampleCounts};
+pub use timeline::Timeline;

@@ -1,0 +1,232 @@
+//! Where each byte of the memory budget goes, and what stays resident inside it.
+//!
+//! Weights are pinned before optimizer state: a pinned byte of weights saves two reads and a write a step, a byte of
+//! state one read and one write. What is left is a window through which the other extents pass.
+
+use spillbench_schema::Bytes;
+use thiserror::Error;
+
+use crate::{
+    extent::{Extent, ExtentKind, Extents},
+    network::{Network, PanelId},
+    op::Rank,
+    strategy::Strategy,
+    timeline::Timeline,
+    weave::Residency,
+};
+
+/// The budget cannot hold what a step needs at once.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "storage.memory_budget is {budget}, but this trial needs at least {least}: {fixed} for samples, activations and \
+     scratch, and {window} to pass its panels through; set it to {least} or more, or make batch_size or \
+     network.panel smaller"
+)]
+pub struct BudgetError {
+    /// What was allowed.
+    pub budget: Bytes,
+    /// The least that works.
+    pub least: Bytes,
+    /// What does not depend on the budget.
+    pub fixed: Bytes,
+    /// The smallest window.
+    pub window: Bytes,
+}
+
+/// Where each byte of memory goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The data set.
+    pub data: u64,
+    /// Values and errors of all ranks' slots, samples kept included.
+    pub activations: u64,
+    /// Messages on their way and partial gradients.
+    pub messages: u64,
+    /// Scratch of the kernels.
+    pub scratch: u64,
+    /// Parameters and optimizer state that stay.
+    pub pinned: u64,
+    /// Room for those that come and go, writes in flight included.
+    pub window: u64,
+    /// What each rank keeps and has room for; one for all where ranks share panels.
+    pub residency: Vec<Residency>,
+    /// Whether nothing is read or written between the first step and the last.
+    pub resident: bool,
+}
+
+impl MemoryPlan {
+    /// Everything.
+    pub fn total(&self) -> u64 {
+        self.fixed() + self.pinned + self.window
+    }
+
+    /// What does not depend on the budget.
+    pub fn fixed(&self) -> u64 {
+        self.data + self.activations + self.messages + self.scratch
+    }
+
+    /// What a store may hold in memory: pinned extents and windows.
+    pub fn store_capacity(&self) -> u64 {
+        self.pinned + self.window
+    }
+}
+
+/// Scratch that the kernels of one compute thread may hold: a gradient block a shard and packing buffers.
+const SCRATCH_PER_THREAD: u64 = 4 << 20;
+
+/// Panels that a full window reads ahead, and panels whose writes may be under way beside them.
+const READ_AHEAD: u64 = 4;
+const WRITE_BEHIND: u64 = 2;
+
+/// What a budget is divided among.
+pub struct Demand<'a> {
+    /// The network, heads included.
+    pub network: &'a Network,
+    /// Its extents.
+    pub extents: &'a Extents,
+    /// The timeline.
+    pub timeline: &'a Timeline,
+    /// The strategy.
+    pub strategy: &'a dyn Strategy,
+    /// Bytes of the data set.
+    pub data: u64,
+    /// Compute threads of all ranks.
+    pub threads: u64,
+}
+
+impl Demand<'_> {
+    /// Divides a budget; without one, everything stays.
+    ///
+    /// # Errors
+    /// The budget is too small for one step.
+    pub fn divide(&self, budget: Option<Bytes>) -> Result<MemoryPlan, BudgetError> {
+        let mut plan = self.everything_resident();
+        let Some(budget) = budget else { return Ok(plan) };
+        if plan.total() <= budget.0 {
+            return Ok(plan);
+        }
+        let domains = self.domains();
+        let least_window: u64 = domains.iter().map(|domain| 2 * domain.largest + domain.publish).sum();
+        let fixed = plan.fixed();
+        let Some(spare) = budget.0.checked_sub(fixed + least_window) else {
+            let [least, fixed, window] =
+                [fixed + least_window, fixed, least_window].map(|b| Bytes(round_up(b)));
+            return Err(BudgetError { budget, least, fixed, window });
+        };
+        // Half of what the smallest windows leave goes to better windows, up to full ones; the rest pins.
+        let share = spare / 2 / domains.len() as u64;
+        plan.window = 0;
+        for (domain, residency) in domains.iter().zip(&mut plan.residency) {
+            let more = share.min((READ_AHEAD + WRITE_BEHIND - 2) * domain.largest);
+            let window = 2 * domain.largest + more;
+            let behind = (window / 3).max(domain.largest).min(WRITE_BEHIND * domain.largest);
+            residency.capacity = window - behind;
+            plan.window += window + domain.publish;
+        }
+        self.pin(budget.0 - fixed - plan.window, &domains, &mut plan);
+        plan.resident = false;
+        Ok(plan)
+    }
+
+    fn everything_resident(&self) -> MemoryPlan {
+        let ranks = (0..self.strategy.ranks()).map(|rank| Rank(rank as u16));
+        let activations =
+            ranks.map(|rank| self.strategy.workspace(rank).bytes(self.network, self.timeline)).sum();
+        let pinned = |extent: Extent| extent.kind != ExtentKind::Snapshot;
+        let bytes = |wanted: bool| -> u64 {
+            self.extents.iter().filter(|e| pinned(*e) == wanted).map(|e| self.extents.bytes(e)).sum()
+        };
+        let domains = self.domains();
+        let residency = Residency { pinned: self.extents.iter().map(pinned).collect(), capacity: u64::MAX };
+        // Each rank may hold all snapshots; a publisher replaces its own while others still read the last.
+        let snapshots = bytes(false) * (1 + domains.len() as u64);
+        MemoryPlan {
+            data: self.data,
+            activations,
+            messages: self.strategy.queue_bytes(),
+            scratch: self.threads * SCRATCH_PER_THREAD,
+            pinned: bytes(true),
+            window: snapshots,
+            residency: vec![residency; domains.len()],
+            resident: snapshots == 0,
+        }
+    }
+
+    /// Pins extents while they fit in `room`, weights of all domains first.
+    fn pin(&self, mut room: u64, domains: &[Domain], plan: &mut MemoryPlan) {
+        plan.pinned = 0;
+        for residency in &mut plan.residency {
+            residency.pinned.fill(false);
+        }
+        for kind in [ExtentKind::Weights, ExtentKind::State] {
+            for (domain, residency) in domains.iter().zip(&mut plan.residency) {
+                for extent in domain.own.iter().filter(|extent| extent.kind == kind) {
+                    let bytes = self.extents.bytes(*extent);
+                    if bytes <= room {
+                        room -= bytes;
+                        plan.pinned += bytes;
+                        residency.pinned[self.extents.index(*extent)] = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn domains(&self) -> Vec<Domain> {
+        let count = if self.strategy.shares_panels() { 1 } else { self.strategy.ranks() };
+        (0..count).map(|rank| self.domain(Rank(rank as u16))).collect()
+    }
+
+    fn domain(&self, rank: Rank) -> Domain {
+        let own = owned_extents(self.strategy, self.network, self.extents, rank);
+        let bytes = |extent| self.extents.bytes(extent);
+        let largest_weights = |panels: &mut dyn Iterator<Item = PanelId>| {
+            panels.map(|p| bytes(Extent::weights(p))).max().unwrap_or(0)
+        };
+        let own_panels = || own.iter().filter(|extent| extent.kind == ExtentKind::Weights).map(|e| e.panel);
+        let state = |panel| if self.extents.has_state() { bytes(Extent::state(panel)) } else { 0 };
+        let own_largest =
+            own_panels().map(|panel| bytes(Extent::weights(panel)) + state(panel)).max().unwrap_or(0);
+        let (read, publish) = if self.strategy.has_snapshots() {
+            let all = &mut (0..self.network.own_panels()).map(PanelId);
+            (largest_weights(all), largest_weights(&mut own_panels()))
+        } else {
+            (0, 0)
+        };
+        Domain { largest: own_largest.max(read), publish, own }
+    }
+}
+
+/// What shares one window.
+struct Domain {
+    own: Vec<Extent>,
+    /// The most bytes one operation needs at once.
+    largest: u64,
+    /// Room for a snapshot that is being written.
+    publish: u64,
+}
+
+/// The extents that a rank keeps: weights and state of the layers it updates.
+pub fn owned_extents(
+    strategy: &dyn Strategy,
+    network: &Network,
+    extents: &Extents,
+    rank: Rank,
+) -> Vec<Extent> {
+    let panels =
+        strategy.owned_layers(rank).into_iter().flat_map(|layer| network.layers()[layer].panels.clone());
+    let mut own: Vec<Extent> = panels
+        .flat_map(|panel| {
+            let panel = PanelId(panel);
+            let state = extents.has_state().then(|| Extent::state(panel));
+            [Some(Extent::weights(panel)), state].into_iter().flatten()
+        })
+        .collect();
+    own.sort_by_key(|extent| extents.index(*extent));
+    own
+}
+
+/// Up to the next quarter of a MiB, so that the number in an error works when it is typed back.
+const fn round_up(bytes: u64) -> u64 {
+    bytes.next_multiple_of(1 << 18)
+}

@@ -1,0 +1,133 @@
+//! Extents: what a store holds of each panel.
+
+use crate::network::{Network, PanelId};
+
+/// What an extent holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExtentKind {
+    /// The panel's weights and biases, as they are trained.
+    Weights,
+    /// The optimizer's state of the panel.
+    State,
+    /// A copy of the panel's weights as they were at the last exchange.
+    Snapshot,
+}
+
+/// A panel's bytes of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Extent {
+    /// What it holds.
+    pub kind: ExtentKind,
+    /// Of which panel.
+    pub panel: PanelId,
+}
+
+impl Extent {
+    /// The weights of a panel.
+    pub const fn weights(panel: PanelId) -> Self {
+        Self { kind: ExtentKind::Weights, panel }
+    }
+
+    /// The optimizer's state of a panel.
+    pub const fn state(panel: PanelId) -> Self {
+        Self { kind: ExtentKind::State, panel }
+    }
+
+    /// The snapshot of a panel's weights.
+    pub const fn snapshot(panel: PanelId) -> Self {
+        Self { kind: ExtentKind::Snapshot, panel }
+    }
+}
+
+/// The extents of a trial, in the order of a store's table: all weights, all state, all snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extents {
+    weight_bytes: Vec<u64>,
+    /// Values of optimizer state a parameter.
+    state: u64,
+    snapshots: bool,
+}
+
+/// What a store moves is a multiple of this: direct I/O's alignment.
+const ALIGNMENT: u64 = 4096;
+
+impl Extents {
+    /// The extents of `network` under an optimizer that keeps `state` values a parameter.
+    pub fn new(network: &Network, state: usize, snapshots: bool) -> Self {
+        let weight_bytes = network.panels().iter().map(|panel| 4 * panel.parameters()).collect();
+        Self { weight_bytes, state: state as u64, snapshots }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.weight_bytes.len() * (1 + usize::from(self.has_state()) + usize::from(self.snapshots))
+    }
+
+    /// Whether there are none: a network without parameters.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the optimizer keeps state.
+    pub const fn has_state(&self) -> bool {
+        self.state > 0
+    }
+
+    /// Position in the store's table.
+    pub fn index(&self, extent: Extent) -> usize {
+        let block = match extent.kind {
+            ExtentKind::Weights => 0,
+            ExtentKind::State => 1,
+            ExtentKind::Snapshot => 1 + usize::from(self.has_state()),
+        };
+        block * self.weight_bytes.len() + extent.panel.0 as usize
+    }
+
+    /// Bytes of the values it holds.
+    pub fn payload(&self, extent: Extent) -> u64 {
+        let weights = self.weight_bytes[extent.panel.0 as usize];
+        match extent.kind {
+            ExtentKind::Weights | ExtentKind::Snapshot => weights,
+            ExtentKind::State => weights * self.state,
+        }
+    }
+
+    /// Bytes it takes in memory and moves in one read or write.
+    pub fn bytes(&self, extent: Extent) -> u64 {
+        self.payload(extent).next_multiple_of(ALIGNMENT)
+    }
+
+    /// All of them, in the order of [`Extents::index`].
+    pub fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
+        let kinds = [
+            (ExtentKind::Weights, true),
+            (ExtentKind::State, self.has_state()),
+            (ExtentKind::Snapshot, self.snapshots),
+        ];
+        kinds.into_iter().filter(|(_, present)| *present).flat_map(move |(kind, _)| {
+            (0..self.weight_bytes.len() as u32).map(move |panel| Extent { kind, panel: PanelId(panel) })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spillbench_schema::{
+        Bytes,
+        config::{Activation, LayerSpec, Linear, NetworkConfig},
+    };
+
+    use super::Extents;
+    use crate::network::Network;
+
+    #[test]
+    fn extents_are_numbered_in_the_order_they_are_listed() {
+        let layers = vec![LayerSpec::Linear(Linear { units: 64, activation: Activation::Relu, repeat: 3 })];
+        let network = Network::new(&NetworkConfig { input: vec![64], layers, panel: Bytes(4096) });
+        for (state, snapshots) in [(0, false), (1, false), (2, true), (0, true)] {
+            let extents = Extents::new(&network, state, snapshots);
+            let indices: Vec<usize> = extents.iter().map(|extent| extents.index(extent)).collect();
+            assert_eq!(indices, (0..extents.len()).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Strategies: each yields, step by step, the operations of every rank.
+//!
+//! A strategy is one file. It knows the network and the timeline, and neither where parameters live nor how much
+//! memory there is; [`crate::weave`] adds what those make necessary.
+
+mod chain;
+mod groups;
+mod local_loss;
+mod pipeline;
+mod single;
+mod stale_boundary;
+mod sweep;
+mod sync_data;
+mod weights;
+
+use std::collections::VecDeque;
+
+pub use pipeline::Order;
+use spillbench_schema::{
+    config::{DataParallel, Exchange, ModelParallel, Parallelism},
+    event::Split,
+};
+
+use self::{
+    local_loss::LocalLoss, pipeline::Pipeline, single::Single, stale_boundary::StaleBoundary,
+    sync_data::SyncData, weights::Weights,
+};
+use crate::{
+    network::{Boundary, Network},
+    op::{Message, Op, Phase, Rank},
+    timeline::Timeline,
+};
+
+/// What a strategy asks of the machine and does on it.
+pub trait Strategy: Send + Sync {
+    /// Workers.
+    fn ranks(&self) -> usize;
+
+    /// Appends what `rank` does in training step `step` (from 0), exchanges before it and after it included.
+    fn step(&self, rank: Rank, step: u64, ops: &mut Vec<Op>);
+
+    /// Appends what `rank` does to evaluate a split.
+    fn evaluate(&self, rank: Rank, split: Split, ops: &mut Vec<Op>);
+
+    /// The workspace a rank needs.
+    fn workspace(&self, rank: Rank) -> Workspace;
+
+    /// Layers whose panels a rank updates; it keeps their weights and state.
+    fn owned_layers(&self, rank: Rank) -> Vec<usize>;
+
+    /// Whether all ranks share one resident copy of every panel. Otherwise each keeps its own panels.
+    fn shares_panels(&self) -> bool {
+        false
+    }
+
+    /// Whether ranks read snapshots of each other's weights.
+    fn has_snapshots(&self) -> bool {
+        false
+    }
+
+    /// Messages that may wait between two ranks.
+    fn queue_capacity(&self) -> usize;
+
+    /// Bytes that may wait between all ranks together.
+    fn queue_bytes(&self) -> u64;
+
+    /// How much faster than one rank it can be at most, by counted work: Σ cost / the largest rank's cost.
+    fn speedup_bound(&self) -> f64;
+}
+
+/// What a rank holds of samples on their way through the network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workspace {
+    /// Slots for training; one more, the last, is for evaluation.
+    pub slots: u16,
+    /// Boundaries whose values and errors a training slot holds.
+    pub boundaries: Vec<Boundary>,
+    /// Boundaries whose values the evaluation slot holds.
+    pub evaluation_boundaries: Vec<Boundary>,
+    /// The most messages kept of each kind at a time.
+    pub kept: Vec<(Message, u64)>,
+}
+
+impl Workspace {
+    /// Bytes of all of it, samples kept included.
+    pub fn bytes(&self, network: &Network, timeline: &Timeline) -> u64 {
+        let width = |boundaries: &[Boundary]| -> u64 {
+            boundaries.iter().map(|&boundary| network.width(boundary) as u64).sum()
+        };
+        let rows = timeline.chunk_rows() as u64;
+        let training = 2 * u64::from(self.slots) * rows * width(&self.boundaries);
+        let evaluation = timeline.evaluation_rows as u64 * width(&self.evaluation_boundaries);
+        let kept: u64 = self
+            .kept
+            .iter()
+            .map(|(message, count)| count * rows * network.width(message.boundary()) as u64)
+            .sum();
+        4 * (training + evaluation + kept)
+    }
+}
+
+impl Message {
+    /// Where it lies.
+    pub const fn boundary(self) -> Boundary {
+        match self {
+            Self::Values(boundary) | Self::Errors(boundary) => boundary,
+        }
+    }
+}
+
+/// Adds to `network` what `parallelism` needs beside it: the heads of local losses.
+pub fn add_heads(network: &mut Network, parallelism: &Parallelism) {
+    if let Parallelism::Layerwise(layerwise) = parallelism
+        && layerwise.exchange == Exchange::LocalLoss
+    {
+        let classes = network.classes();
+        let groups = groups::layers_of_groups(network, layerwise);
+        for group in &groups[..groups.len() - 1] {
+            network.push_head(Boundary(group.end as u16), classes);
+        }
+    }
+}
+
+/// The strategy of a scenario, for a network that [`add_heads`] has seen.
+pub fn build(
+    parallelism: &Parallelism,
+    network: &Network,
+    timeline: &Timeline,
+    order: Order,
+) -> Box<dyn Strategy> {
+    let (network, timeline) = (network.clone(), timeline.clone());
+    match parallelism {
+        Parallelism::Single {} => Box::new(Single::new(network, timeline)),
+        Parallelism::Data(DataParallel::Sync(sync)) => Box::new(SyncData::new(network, timeline, sync.ranks)),
+        Parallelism::Model(ModelParallel::Pipeline(pipeline)) => {
+            Box::new(Pipeline::new(network, timeline, pipeline.ranks, order))
+        }
+        Parallelism::Layerwise(layerwise) => match layerwise.exchange {
+            Exchange::Weights => Box::new(Weights::new(network, timeline, layerwise)),
+            Exchange::StaleBoundary => Box::new(StaleBoundary::new(network, timeline, layerwise)),
+            Exchange::LocalLoss => Box::new(LocalLoss::new(network, timeline, layerwise)),
+        },
+    }
+}
+
+/// All operations of a rank, first step to last, produced as they are asked for.
+pub struct Stream<'a> {
+    strategy: &'a dyn Strategy,
+    timeline: &'a Timeline,
+    rank: Rank,
+    step: u64,
+    ready: VecDeque<(Phase, Op)>,
+    scratch: Vec<Op>,
+}
+
+impl<'a> Stream<'a> {
+    /// The operations of `rank`.
+    pub fn new(strategy: &'a dyn Strategy, timeline: &'a Timeline, rank: Rank) -> Self {
+        Self { strategy, timeline, rank, step: 0, ready: VecDeque::new(), scratch: Vec::new() }
+    }
+
+    fn produce_step(&mut self) {
+        self.strategy.step(self.rank, self.step, &mut self.scratch);
+        self.scratch.push(Op::StepEnd { step: self.step });
+        self.ready.extend(self.scratch.drain(..).map(|op| (Phase::Train, op)));
+        self.step += 1;
+        for split in self.timeline.evaluations(self.step) {
+            self.strategy.evaluate(self.rank, split, &mut self.scratch);
+            self.scratch.push(Op::EvaluationEnd { split, step: self.step });
+            self.ready.extend(self.scratch.drain(..).map(|op| (Phase::Evaluate, op)));
+        }
+    }
+}
+
+impl Iterator for Stream<'_> {
+    type Item = (Phase, Op);
+
+    fn next(&mut self) -> Option<(Phase, Op)> {
+        while self.ready.is_empty() && self.step < self.timeline.steps {
+            self.produce_step();
+        }
+        self.ready.pop_front()
+    }
+}

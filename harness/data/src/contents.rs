@@ -65,25 +65,24 @@ impl<'p> Contents<'p> {
         Ok(())
     }
 
-    /// Reads what is left and returns the SHA-256 of all of the contents, in hexadecimal.
-    pub(crate) fn sum_to_end(mut self) -> Result<String, DataError> {
+    /// Reads what is left and checks that all of the contents have the SHA-256 `expected`, in hexadecimal.
+    pub(crate) fn check_sum(mut self, expected: &str) -> Result<(), DataError> {
         let mut block = vec![0; BLOCK];
         while self.read(&mut block)? > 0 {}
-        Ok(self.sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        let found: String = self.sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found == expected {
+            return Ok(());
+        }
+        Err(DataError::Checksum { path: self.path.to_owned(), expected: expected.to_owned(), found })
     }
 
-    /// Checks that nothing is left and that the contents have the SHA-256 `expected`.
+    /// Checks that nothing is left and that the contents have the SHA-256 `expected`, in hexadecimal.
     pub(crate) fn end(mut self, expected: &str) -> Result<(), DataError> {
         let end = self.offset;
         if self.read(&mut [0])? > 0 {
             return Err(self.malformed(end, "the end of the file", "more bytes"));
         }
-        let path = self.path;
-        let found = self.sum_to_end()?;
-        if found != expected {
-            return Err(DataError::Checksum { path: path.to_owned(), expected: expected.to_owned(), found });
-        }
-        Ok(())
+        self.check_sum(expected)
     }
 
     pub(crate) fn malformed(

@@ -119,7 +119,7 @@ pub enum DataError {
     /// No mirror gave a file.
     #[error(
         "cannot fetch {file}:{}\ncheck the network, name another mirror, or put the file into {} yourself",
-        failures.iter().map(|f| format!("\n  {}: {}", f.url, f.cause)).collect::<String>(), into.display()
+        listed(failures), into.display()
     )]
     Fetch {
         /// The name of the file.
@@ -142,4 +142,11 @@ pub struct MirrorFailure {
 
 fn also(held_out: usize) -> String {
     if held_out == 0 { String::new() } else { format!(", {held_out} of them held out for validation") }
+}
+
+fn listed(failures: &[MirrorFailure]) -> String {
+    if failures.is_empty() {
+        return " no mirror is named".to_owned();
+    }
+    failures.iter().map(|failure| format!("\n  {}: {}", failure.url, failure.cause)).collect()
 }

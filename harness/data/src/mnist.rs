@@ -177,4 +177,4 @@ fn read_u32(file: &mut Contents<'_>) -> Result<u32, DataError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

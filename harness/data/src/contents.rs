@@ -69,7 +69,7 @@ impl<'p> Contents<'p> {
     pub(crate) fn check_sum(mut self, expected: &str) -> Result<(), DataError> {
         let mut block = vec![0; BLOCK];
         while self.read(&mut block)? > 0 {}
-        let found: String = self.sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hexadecimal(&self.sum.finalize());
         if found == expected {
             return Ok(());
         }
@@ -125,4 +125,10 @@ impl<'p> Contents<'p> {
             _ => DataError::Io { operation: "read", path: self.path.to_owned(), offset: self.offset, cause },
         }
     }
+}
+
+/// Two lowercase digits a byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

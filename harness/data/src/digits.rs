@@ -35,13 +35,12 @@ pub(crate) fn generate(split: &Split) -> Dataset {
 fn samples(set: u64, range: &Range<usize>) -> Samples {
     let mut pixels = vec![0; range.len() * FEATURES];
     let mut labels = vec![0; range.len()];
-    pixels
-        .par_chunks_exact_mut(FEATURES)
-        .zip(labels.par_iter_mut())
-        .zip(range.clone())
-        .for_each_init(Canvas::new, |canvas, ((pixels, label), i)| {
-            *label = draw(canvas, set ^ i as u64, pixels)
-        });
+    pixels.par_chunks_exact_mut(FEATURES).zip(labels.par_iter_mut()).zip(range.clone()).for_each_init(
+        Canvas::new,
+        |canvas, ((pixels, label), i)| {
+            *label = draw(canvas, set ^ i as u64, pixels);
+        },
+    );
     Samples::new(pixels, labels, FEATURES)
 }
 

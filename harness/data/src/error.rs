@@ -53,6 +53,16 @@ pub enum DataError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The samples are more bytes than an address can count.
+    #[error(
+        "data.train: {samples} samples of {features} values fit in no memory; lower data.train, data.test or network.input"
+    )]
+    TooLarge {
+        /// Samples of all sets.
+        samples: usize,
+        /// Values of a sample.
+        features: usize,
+    },
     /// `synthetic` was asked for images without classes.
     #[error("network.layers: the last layer has no units, so there is no class to draw; give it at least 1")]
     NoClasses,
@@ -148,5 +158,5 @@ fn listed(failures: &[MirrorFailure]) -> String {
     if failures.is_empty() {
         return " no mirror is named".to_owned();
     }
-    failures.iter().map(|failure| format!("\n  {}: {}", failure.url, failure.cause)).collect()
+    failures.iter().flat_map(|failure| ["\n  ", &failure.url, ": ", &failure.cause]).collect()
 }

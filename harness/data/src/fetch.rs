@@ -83,7 +83,7 @@ fn agent() -> Agent {
         .user_agent(concat!("spillbench/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(Duration::from_secs(10)))
         .timeout_recv_response(Some(Duration::from_secs(30)))
-        .timeout_recv_body(Some(Duration::from_mins(10)))
+        .timeout_recv_body(Some(Duration::from_secs(600)))
         .build()
         .into()
 }

@@ -57,6 +57,10 @@ pub fn load_from(
 ) -> Result<Dataset, DataError> {
     let features = features(config.source, input)?;
     let split = Split::resolve(config)?;
+    let bytes = features.checked_add(1).and_then(|bytes| bytes.checked_mul(split.samples()));
+    if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(DataError::TooLarge { samples: split.samples(), features });
+    }
     match config.source {
         DataSource::Digits => Ok(digits::generate(&split)),
         DataSource::Mnist => mnist::load(&locations.candidates(config), &split),
@@ -69,7 +73,7 @@ pub fn load_from(
 pub fn resident_bytes(config: &DataConfig, input: &[usize]) -> u64 {
     let samples = Split::resolve(config).map_or(0, |split| split.samples());
     let features = features(config.source, input).unwrap_or(0);
-    (samples as u64).saturating_mul(features as u64 + 1)
+    (samples as u64).saturating_mul((features as u64).saturating_add(1))
 }
 
 /// Pixels of a sample, after checking that the network's input takes them.

@@ -1,4 +1,4 @@
-//! `mnist`: the four files of the MNIST database (LeCun, Cortes, Burges), gzip or raw, in the IDX format.
+//! `mnist`: the four files of the MNIST database, gzip or raw, in the IDX format.
 //!
 //! IDX is big-endian: two zero bytes, the type of an element (8: unsigned byte), the number of dimensions,
 //! each dimension as `u32`, then the elements. The set is fixed, so each header, length, label and sum is

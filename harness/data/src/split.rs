@@ -14,7 +14,7 @@ pub(crate) struct Split {
     pub(crate) test: Range<usize>,
 }
 
-/// Sizes of a data set; `growable` ones have as many samples as are asked for.
+/// Sizes of a data set; a `growable` one has as many samples as `data.train` and `data.test` ask for.
 struct Sizes {
     train: usize,
     test: usize,
@@ -34,8 +34,10 @@ impl Split {
     pub(crate) fn resolve(config: &DataConfig) -> Result<Self, DataError> {
         let &DataConfig { source, train, validation, test, .. } = config;
         let sizes = sizes(source);
-        let wanted = train.unwrap_or(1).saturating_add(validation);
-        let available = if sizes.growable { sizes.train.max(wanted) } else { sizes.train };
+        let available = match train {
+            Some(train) if sizes.growable => sizes.train.max(train.saturating_add(validation)),
+            _ => sizes.train,
+        };
         let too_many = |field, asked, available, held_out| {
             Err(DataError::TooMany { set: source, field, asked, available, held_out })
         };
@@ -83,3 +85,6 @@ impl Split {
         self.train.len().saturating_add(self.validation.len()).saturating_add(self.test.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ fn a_small_mlp_is_clearly_better_on_digits_than_a_linear_model() {
     assert!((95.0..99.5).contains(&mlp), "784-128-10: {mlp:.2} %");
 }
 
-/// Test accuracy in percent of a ReLU network with softmax, trained by plain SGD.
+/// Test accuracy in percent of a rectified network with softmax, trained by plain SGD.
 fn accuracy(data: &Dataset, sizes: &[usize]) -> f32 {
     let mut layers: Vec<Layer> = sizes.windows(2).map(|s| Layer::new(s[0], s[1])).collect();
     let order = |i: usize| (i * 7919) % data.train.len();
@@ -82,7 +82,7 @@ impl Layer {
         output
     }
 
-    /// Adds to the gradient and returns the error at the input, past its ReLU.
+    /// Adds to the gradient and returns the error at the input, past its rectifier.
     fn backward(&mut self, input: &[f32], error: &[f32]) -> Vec<f32> {
         let mut below = vec![0.0; input.len()];
         for (i, gradient) in self.gradient.chunks_exact_mut(self.outputs).enumerate() {
@@ -106,13 +106,13 @@ impl Layer {
     }
 }
 
-/// The input and the output of each layer; all but the last output have passed a ReLU.
+/// The input and the output of each layer; all but the last output are rectified.
 fn forward(layers: &[Layer], input: Vec<f32>) -> Vec<Vec<f32>> {
     let mut activations = vec![input];
     for (i, layer) in layers.iter().enumerate() {
         let mut output = layer.forward(&activations[i]);
         if i + 1 < layers.len() {
-            output.iter_mut().for_each(|value| *value = value.max(0.0));
+            output = output.into_iter().map(|value| value.max(0.0)).collect();
         }
         activations.push(output);
     }

@@ -7,11 +7,13 @@ pub(super) type Point = [f32; 2];
 pub(super) enum Stroke {
     /// Straight from point to point.
     Line(&'static [Point]),
-    /// A Catmull–Rom spline through the points; where the first is also the last, it is closed smoothly.
+    /// A Catmull–Rom spline from the first to the last point, through all others.
     Curve(&'static [Point]),
+    /// A closed Catmull–Rom spline: the first point follows the last.
+    Loop(&'static [Point]),
 }
 
-use Stroke::{Curve, Line};
+use Stroke::{Curve, Line, Loop};
 
 /// Pieces of a straight part: enough for the elastic map to bend it.
 const PIECES_OF_LINE: u8 = 5;
@@ -29,23 +31,17 @@ impl Stroke {
             }
             Curve(points) => {
                 let last = points.len() - 1;
-                let closed = points[0] == points[last];
                 for i in 0..last {
-                    let before = if i > 0 {
-                        i - 1
-                    } else if closed {
-                        last - 1
-                    } else {
-                        0
-                    };
-                    let after = if i + 2 <= last {
-                        i + 2
-                    } else if closed {
-                        1
-                    } else {
-                        last
-                    };
-                    let knots = [points[before], points[i], points[i + 1], points[after]];
+                    let around = [i.saturating_sub(1), i, i + 1, (i + 2).min(last)];
+                    let knots = around.map(|knot| points[knot]);
+                    cut(PIECES_OF_CURVE, |t| spline(knots, t), &mut piece);
+                }
+            }
+            Loop(points) => {
+                let count = points.len();
+                for i in 0..count {
+                    let around = [i + count - 1, i, i + 1, i + 2];
+                    let knots = around.map(|knot| points[knot % count]);
                     cut(PIECES_OF_CURVE, |t| spline(knots, t), &mut piece);
                 }
             }
@@ -80,7 +76,7 @@ fn spline([a, b, c, d]: [Point; 4], t: f32) -> Point {
 pub(super) const DIGITS: [&[&[Stroke]]; 10] = [ZERO, ONE, TWO, THREE, FOUR, FIVE, SIX, SEVEN, EIGHT, NINE];
 
 const ZERO: &[&[Stroke]] = &[
-    &[Curve(&[
+    &[Loop(&[
         [0.50, 0.00],
         [0.24, 0.15],
         [0.16, 0.50],
@@ -89,7 +85,6 @@ const ZERO: &[&[Stroke]] = &[
         [0.76, 0.86],
         [0.84, 0.50],
         [0.77, 0.15],
-        [0.50, 0.00],
     ])],
     &[Curve(&[
         [0.64, 0.07],
@@ -209,7 +204,7 @@ const SEVEN: &[&[Stroke]] = &[
 ];
 
 const EIGHT: &[&[Stroke]] = &[
-    &[Curve(&[
+    &[Loop(&[
         [0.72, 0.12],
         [0.50, 0.00],
         [0.28, 0.12],
@@ -222,53 +217,20 @@ const EIGHT: &[&[Stroke]] = &[
         [0.28, 0.64],
         [0.50, 0.47],
         [0.68, 0.32],
-        [0.72, 0.12],
     ])],
     &[
-        Curve(&[
-            [0.50, 0.00],
-            [0.29, 0.10],
-            [0.29, 0.36],
-            [0.50, 0.46],
-            [0.71, 0.36],
-            [0.71, 0.10],
-            [0.50, 0.00],
-        ]),
-        Curve(&[
-            [0.50, 0.46],
-            [0.24, 0.60],
-            [0.24, 0.88],
-            [0.50, 1.00],
-            [0.76, 0.88],
-            [0.76, 0.60],
-            [0.50, 0.46],
-        ]),
+        Loop(&[[0.50, 0.00], [0.29, 0.10], [0.29, 0.36], [0.50, 0.46], [0.71, 0.36], [0.71, 0.10]]),
+        Loop(&[[0.50, 0.46], [0.24, 0.60], [0.24, 0.88], [0.50, 1.00], [0.76, 0.88], [0.76, 0.60]]),
     ],
 ];
 
 const NINE: &[&[Stroke]] = &[
     &[
-        Curve(&[
-            [0.74, 0.24],
-            [0.60, 0.02],
-            [0.36, 0.04],
-            [0.24, 0.26],
-            [0.36, 0.47],
-            [0.60, 0.45],
-            [0.74, 0.24],
-        ]),
+        Loop(&[[0.74, 0.24], [0.60, 0.02], [0.36, 0.04], [0.24, 0.26], [0.36, 0.47], [0.60, 0.45]]),
         Line(&[[0.74, 0.20], [0.68, 1.00]]),
     ],
     &[
-        Curve(&[
-            [0.74, 0.24],
-            [0.60, 0.02],
-            [0.36, 0.04],
-            [0.24, 0.26],
-            [0.36, 0.47],
-            [0.60, 0.45],
-            [0.74, 0.24],
-        ]),
+        Loop(&[[0.74, 0.24], [0.60, 0.02], [0.36, 0.04], [0.24, 0.26], [0.36, 0.47], [0.60, 0.45]]),
         Curve(&[[0.75, 0.18], [0.74, 0.60], [0.58, 0.92], [0.28, 1.00]]),
     ],
 ];

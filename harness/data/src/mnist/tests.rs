@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::*;
+use crate::contents::hexadecimal;
 
 const TRAIN: usize = 6;
 const TEST: usize = 4;
@@ -20,9 +21,7 @@ pub(crate) struct SmallSet {
 impl SmallSet {
     pub(crate) fn new() -> Self {
         let contents = [images(TRAIN, 0), labels(TRAIN), images(TEST, 100), labels(TEST)];
-        let sums = contents
-            .each_ref()
-            .map(|bytes| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect());
+        let sums = contents.each_ref().map(|bytes| hexadecimal(&Sha256::digest(bytes)));
         Self { contents, sums }
     }
 
@@ -136,7 +135,7 @@ fn a_wrong_sum_is_an_error_with_both_sums() {
     small.contents[3][9] = 0;
     let dir = TempDir::new().unwrap();
     small.write(dir.path(), str::to_owned, gzip);
-    let found: String = Sha256::digest(&small.contents[3]).iter().map(|b| format!("{b:02x}")).collect();
+    let found = hexadecimal(&Sha256::digest(&small.contents[3]));
     let message = small.load(dir.path()).unwrap_err().to_string();
     assert!(
         message.contains(&format!("SHA-256 {} of the uncompressed contents, found {found};", small.sums[3]))

@@ -18,7 +18,7 @@ pub(crate) struct Block {
 
 // SAFETY: a block owns its mapping; the pointer is reached only through `&self` and `&mut self` below.
 unsafe impl Send for Block {}
-// SAFETY: `&Block` gives read access only; `registration` is atomic.
+// SAFETY: `&Block` gives no access to the memory, only its address; `registration` is atomic.
 unsafe impl Sync for Block {}
 
 impl Block {
@@ -55,14 +55,9 @@ impl Block {
         self.start
     }
 
-    pub(crate) const fn bytes(&self) -> &[u8] {
-        // SAFETY: the mapping is `len` initialised (zeroed) readable bytes, and lives as long as `self`. Nobody
-        // writes while `&self` exists: callers need `&mut self`, and a device gets only blocks it owns uniquely.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
-    }
-
     pub(crate) const fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as for `bytes`, and `&mut self` makes the access unique.
+        // SAFETY: the mapping is `len` initialised (zeroed) bytes and lives as long as `self`; `&mut self` makes the
+        // access unique.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
@@ -103,8 +98,8 @@ mod tests {
     fn a_block_is_zeroed_aligned_and_writable() {
         let mut block = Block::map(3 * 4096).unwrap();
         assert_eq!(block.start().as_ptr().addr() % 4096, 0);
-        assert!(block.bytes().iter().all(|byte| *byte == 0));
+        assert!(block.bytes_mut().iter().all(|byte| *byte == 0));
         block.bytes_mut()[3 * 4096 - 1] = 7;
-        assert_eq!(block.bytes()[3 * 4096 - 1], 7);
+        assert_eq!(block.bytes_mut()[3 * 4096 - 1], 7);
     }
 }

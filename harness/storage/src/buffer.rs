@@ -48,8 +48,9 @@ impl Buffer {
         self.block.as_ref().expect("a buffer has its block until it is dropped")
     }
 
-    pub(crate) const fn block_mut(&mut self) -> &mut Block {
-        self.block.as_mut().expect("a buffer has its block until it is dropped")
+    /// Whether `pool` recycles this buffer.
+    pub(crate) fn is_from(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.home, pool)
     }
 }
 

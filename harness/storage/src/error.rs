@@ -117,6 +117,12 @@ pub enum StorageError {
         /// The panel's, in bytes.
         found: u64,
     },
+    /// A panel of another store was written: a bug of the caller.
+    #[error("a panel of another store was given to {extent}: copy its contents into one of this store's")]
+    ForeignPanel {
+        /// Name of the extent.
+        extent: String,
+    },
     /// More memory is needed than the capacity, and no write is in flight that would free some: a bug of the
     /// schedule.
     #[error(

@@ -1,5 +1,8 @@
 //! Extents: the names and sizes of what a store holds.
 
+use std::sync::Arc;
+
+use crate::pool::Pool;
 use crate::{Panel, StorageError};
 
 /// Bytes to which buffers and file offsets are aligned, and payloads are padded.
@@ -56,14 +59,37 @@ impl ExtentTable {
             .ok_or(StorageError::UnknownExtent { extent, extents: self.specs.len() })
     }
 
-    /// That a panel written to `extent` is of its size.
-    pub(crate) fn check_panel(&self, extent: ExtentId, panel: &Panel) -> Result<(), StorageError> {
+    /// That a panel written to `extent` is of its size and came from `pool`.
+    pub(crate) fn check_panel(
+        &self,
+        extent: ExtentId,
+        panel: &Panel,
+        pool: &Arc<Pool>,
+    ) -> Result<(), StorageError> {
         let spec = self.get(extent)?;
         let found = panel.len_bytes() as u64;
-        if found == spec.bytes {
-            return Ok(());
+        if found != spec.bytes {
+            return Err(StorageError::WrongPanel { extent: spec.name.clone(), expected: spec.bytes, found });
         }
-        Err(StorageError::WrongPanel { extent: spec.name.clone(), expected: spec.bytes, found })
+        if !panel.is_from(pool) {
+            return Err(StorageError::ForeignPanel { extent: spec.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Where each extent lies in a file that holds them all, one after the other.
+    pub(crate) fn offsets(&self) -> Vec<u64> {
+        let place = |end: &mut u64, spec: &ExtentSpec| {
+            let start = *end;
+            *end += spec.padded_bytes();
+            Some(start)
+        };
+        self.specs.iter().scan(0, place).collect()
+    }
+
+    /// Size of that file.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.specs.iter().map(ExtentSpec::padded_bytes).sum()
     }
 
     pub(crate) fn specs(&self) -> &[ExtentSpec] {

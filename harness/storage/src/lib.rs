@@ -13,14 +13,25 @@
 
 mod block;
 mod buffer;
+mod device;
+mod direct;
 mod error;
 mod extent;
+mod faulty;
+mod file;
+mod file_store;
+mod io_thread;
 mod memory;
 mod pool;
 mod store;
+mod transfer;
+mod uring;
 
 pub use buffer::{Buffer, Panel};
+pub use direct::{Direct, DirectOptions, DirectStore};
 pub use error::StorageError;
 pub use extent::{ALIGNMENT, Access, ExtentId, ExtentSpec};
+pub use faulty::{Fault, FaultKind};
+pub use file_store::FileStore;
 pub use memory::MemoryStore;
 pub use store::{Counters, ReadTicket, Store};

@@ -80,7 +80,7 @@ impl Store for MemoryStore {
                 panel
             }
         };
-        Ok(ReadTicket { extent, arrival: Arrival::Ready(panel) })
+        Ok(ReadTicket { extent, access, arrival: Arrival::Ready(panel) })
     }
 
     fn finish_read(&self, ticket: ReadTicket) -> Result<Panel, StorageError> {
@@ -91,7 +91,7 @@ impl Store for MemoryStore {
     }
 
     fn begin_write(&self, extent: ExtentId, panel: Panel) -> Result<(), StorageError> {
-        self.extents.check_panel(extent, &panel)?;
+        self.extents.check_panel(extent, &panel, &self.pool)?;
         *self.slot(extent)? = Slot::Here(panel);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::Receiver;
 
-use crate::{Access, ExtentId, Panel, StorageError};
+use crate::{Access, Buffer, ExtentId, Panel, StorageError};
 
 /// Reads and writes extents. All methods may be called from many threads.
 ///
@@ -71,6 +71,7 @@ pub struct Counters {
 #[must_use = "a read that is not finished holds its memory until it completes, and its extent stays taken"]
 pub struct ReadTicket {
     pub(crate) extent: ExtentId,
+    pub(crate) access: Access,
     pub(crate) arrival: Arrival,
 }
 
@@ -87,5 +88,5 @@ pub(crate) enum Arrival {
     /// It is here.
     Ready(Panel),
     /// The I/O thread will send it.
-    Awaited(Receiver<Result<Panel, StorageError>>),
+    Awaited(Receiver<Result<Buffer, StorageError>>),
 }

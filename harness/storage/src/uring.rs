@@ -1,0 +1,206 @@
+//! The device on `io_uring`: one ring, used by one thread, with registered buffers where the kernel allows them.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::process::abort;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use io_uring::squeue::Entry;
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{IoUring, opcode};
+
+use crate::block::Block;
+use crate::device::{Completion, Device, Operation, Request, Wait, Waker};
+
+/// Marks the completion of the read that waits for a wake.
+const WAKE: u64 = u64::MAX;
+/// Blocks the kernel's table can hold; others are pinned request by request.
+const TABLE_BLOCKS: u32 = 4096;
+/// The kernel's limit for one registered buffer.
+const REGISTERED_BLOCK_BYTES: usize = 1 << 30;
+
+/// A ring over one file. Stays on the thread that made it.
+pub(crate) struct Uring {
+    ring: IoUring,
+    file: Arc<File>,
+    waker: Arc<Waker>,
+    /// Where the waiting read puts the waker's count.
+    wake_count: Block,
+    /// Whether the waiting read is in flight.
+    wake_armed: bool,
+    /// Requests submitted and not reaped, the waiting read apart.
+    in_flight: usize,
+    table: Table,
+}
+
+/// The kernel's table of registered buffers, and what of it is free.
+struct Table {
+    free: Vec<u32>,
+    /// Read by the store's description.
+    in_use: Arc<AtomicBool>,
+}
+
+impl Uring {
+    /// A ring for `queue_depth` requests in flight. `registration` says whether to register buffers; it is set to
+    /// false when the kernel will not.
+    pub(crate) fn new(
+        file: Arc<File>,
+        waker: Arc<Waker>,
+        queue_depth: u32,
+        registration: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let ring = build_ring(queue_depth + 1)?;
+        let mut table = Table { free: Vec::new(), in_use: registration };
+        if table.in_use.load(Ordering::Relaxed) {
+            match ring.submitter().register_buffers_sparse(TABLE_BLOCKS) {
+                Ok(()) => table.free = (0..TABLE_BLOCKS).rev().collect(),
+                Err(_) => table.in_use.store(false, Ordering::Relaxed),
+            }
+        }
+        let wake_count = Block::map(crate::ALIGNMENT)?;
+        Ok(Self { ring, file, waker, wake_count, wake_armed: false, in_flight: 0, table })
+    }
+
+    fn push(&mut self, entry: &Entry) -> io::Result<()> {
+        // SAFETY: the caller of `submit` keeps the memory alive until completion; the waiting read's memory is
+        // `wake_count`, which `drop` frees only after that read has completed.
+        while unsafe { self.ring.submission().push(entry) }.is_err() {
+            self.ring.submit()?;
+        }
+        Ok(())
+    }
+
+    fn arm_wake(&mut self) -> io::Result<()> {
+        if !self.wake_armed {
+            let waker = Fd(self.waker.descriptor());
+            let entry = opcode::Read::new(waker, self.wake_count.start().as_ptr(), 8).build().user_data(WAKE);
+            self.push(&entry)?;
+            self.wake_armed = true;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self, completions: &mut Vec<Completion>) {
+        for entry in self.ring.completion() {
+            if entry.user_data() == WAKE {
+                self.wake_armed = false;
+            } else {
+                self.in_flight -= 1;
+                completions.push(Completion { token: entry.user_data(), result: entry.result() });
+            }
+        }
+    }
+}
+
+impl Device for Uring {
+    unsafe fn submit(&mut self, request: Request) -> io::Result<()> {
+        let file = Fd(self.file.as_raw_fd());
+        let Request { memory, offset, length, .. } = request;
+        let entry = match (request.operation, request.registration) {
+            (Operation::Read, None) => {
+                opcode::Read::new(file, memory.as_ptr(), length).offset(offset).build()
+            }
+            (Operation::Write, None) => {
+                opcode::Write::new(file, memory.as_ptr(), length).offset(offset).build()
+            }
+            (Operation::Read, Some(index)) => {
+                opcode::ReadFixed::new(file, memory.as_ptr(), length, index as u16).offset(offset).build()
+            }
+            (Operation::Write, Some(index)) => {
+                opcode::WriteFixed::new(file, memory.as_ptr(), length, index as u16).offset(offset).build()
+            }
+            (Operation::Sync, _) => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
+        };
+        self.push(&entry.user_data(request.token))?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        self.arm_wake()?;
+        loop {
+            match self.ring.submit_and_wait(usize::from(wait == Wait::Yes)) {
+                Ok(_) => break,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // Completions must be taken, or memory come free, before more can be submitted.
+                    Some(libc::EBUSY | libc::EAGAIN) if self.in_flight > 0 => break,
+                    _ => return Err(error),
+                },
+            }
+        }
+        self.collect(completions);
+        Ok(())
+    }
+
+    fn register(&mut self, block: &Block) {
+        if block.registration().is_some() || block.len() > REGISTERED_BLOCK_BYTES {
+            return;
+        }
+        let Some(index) = self.table.free.pop() else { return };
+        let vector = libc::iovec { iov_base: block.start().as_ptr().cast(), iov_len: block.len() };
+        // SAFETY: the block stays mapped until `unregister`, or until the ring is gone: the pool hands a registered
+        // block to `unregister` before it unmaps it.
+        let registered = unsafe { self.ring.submitter().register_buffers_update(index, &[vector], None) };
+        if registered.is_ok() {
+            block.set_registration(Some(index));
+        } else {
+            // Too little memory may be locked: from here on requests pin their own.
+            self.table.free.clear();
+            self.table.in_use.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn unregister(&mut self, block: &Block) {
+        let Some(index) = block.registration() else { return };
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: an empty vector names no memory.
+        let cleared = unsafe { self.ring.submitter().register_buffers_update(index, &[nothing], None) };
+        block.set_registration(None);
+        if cleared.is_ok() {
+            self.table.free.push(index);
+        }
+    }
+}
+
+impl Drop for Uring {
+    /// Waits for the kernel to be done with all memory. If that cannot be waited for, the process ends: going on
+    /// would let the kernel write into memory that has become something else.
+    fn drop(&mut self) {
+        let mut completions = Vec::new();
+        self.waker.wake();
+        while self.in_flight > 0 || self.wake_armed {
+            match self.ring.submit_and_wait(1) {
+                Ok(_) => {}
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => {
+                    eprintln!(
+                        "io_uring_enter failed with requests in flight, whose memory cannot be freed: {error}"
+                    );
+                    abort();
+                }
+            }
+            self.collect(&mut completions);
+        }
+    }
+}
+
+/// The cheapest ring the kernel knows: completions are handled on the submitting thread and only when it asks.
+fn build_ring(entries: u32) -> io::Result<IoUring> {
+    let mut newest = IoUring::builder();
+    newest.setup_clamp().setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
+    let mut older = IoUring::builder();
+    older.setup_clamp().setup_coop_taskrun();
+    let mut oldest = IoUring::builder();
+    oldest.setup_clamp();
+    newest
+        .build(entries)
+        .or_else(|error| if_invalid(error, || older.build(entries)))
+        .or_else(|error| if_invalid(error, || oldest.build(entries)))
+}
+
+fn if_invalid(error: io::Error, next: impl FnOnce() -> io::Result<IoUring>) -> io::Result<IoUring> {
+    if error.raw_os_error() == Some(libc::EINVAL) { next() } else { Err(error) }
+}

@@ -1,0 +1,131 @@
+//! The stores under test, and what tests put into them.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use spillbench_storage::{DirectOptions, DirectStore, ExtentSpec, MemoryStore, Panel, StorageError, Store};
+use tempfile::TempDir;
+
+/// One kind of store.
+pub struct Subject {
+    /// As its description begins.
+    pub name: &'static str,
+    /// Whether reads and writes move bytes that are counted.
+    pub moves_bytes: bool,
+    /// Opens one.
+    pub open: Open,
+}
+
+/// Opens a store in a folder, with a capacity in bytes.
+type Open = fn(&Path, &[ExtentSpec], u64) -> Result<Box<dyn Store>, StorageError>;
+
+/// Every kind of store.
+pub const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "memory",
+        moves_bytes: false,
+        open: |_, extents, _| Ok(Box::new(MemoryStore::new(extents)?)),
+    },
+    Subject {
+        name: "direct",
+        moves_bytes: true,
+        open: |dir, extents, capacity| {
+            Ok(Box::new(DirectStore::open(dir, extents, DirectOptions::new(capacity))?))
+        },
+    },
+    Subject {
+        name: "direct",
+        moves_bytes: true,
+        open: |dir, extents, capacity| {
+            let options = DirectOptions {
+                registered_buffers: false,
+                queue_depth: 2,
+                chunk_bytes: 4096,
+                ..DirectOptions::new(capacity)
+            };
+            Ok(Box::new(DirectStore::open(dir, extents, options)?))
+        },
+    },
+];
+
+impl Subject {
+    /// A store, or `None`, said aloud, if the folder's file system refuses direct I/O.
+    pub fn open(&self, dir: &Path, extents: &[ExtentSpec], capacity: u64) -> Option<Box<dyn Store>> {
+        match (self.open)(dir, extents, capacity) {
+            Ok(store) => Some(store),
+            Err(error @ (StorageError::DirectRefused { .. } | StorageError::UringRefused { .. })) => {
+                println!("skipped: {}: {error}", self.name);
+                None
+            }
+            Err(error) => panic!("{}: {error}", self.name),
+        }
+    }
+
+    /// Runs a check on a fresh store.
+    pub fn with(&self, extents: &[ExtentSpec], capacity: u64, check: impl Fn(&dyn Store)) {
+        let dir = temporary_folder();
+        if let Some(store) = self.open(dir.path(), extents, capacity) {
+            check(&*store);
+        }
+    }
+}
+
+/// Runs a check on a fresh store of every kind.
+pub fn for_each_store(extents: &[ExtentSpec], capacity: u64, check: impl Fn(&dyn Store)) {
+    for subject in SUBJECTS {
+        subject.with(extents, capacity, &check);
+    }
+}
+
+/// A folder on the file system of the build, which is a real one where temporary folders may not be.
+pub fn temporary_folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// Extents of these sizes, named by position.
+pub fn extents(bytes: &[u64]) -> Vec<ExtentSpec> {
+    let named = bytes.iter().enumerate();
+    named.map(|(position, bytes)| ExtentSpec { name: format!("extent {position}"), bytes: *bytes }).collect()
+}
+
+/// Bytes that extents of these sizes occupy.
+pub fn padded(bytes: &[u64]) -> u64 {
+    bytes.iter().map(|bytes| bytes.next_multiple_of(4096)).sum()
+}
+
+/// What [`fill`] puts at an index.
+pub fn element(index: usize, value: f32) -> f32 {
+    value + (index % 1021) as f32 * 1e-3
+}
+
+/// The first element that is not what [`fill`] put there, bit for bit.
+pub fn first_wrong(panel: &Panel, value: f32) -> Option<usize> {
+    let found = panel.as_f32().iter().map(|element| element.to_bits());
+    found.enumerate().position(|(index, bits)| bits != element(index, value).to_bits())
+}
+
+/// Fills a panel that has one holder with contents that depend on `value`.
+pub fn fill(panel: &mut Panel, value: f32) {
+    let elements = Arc::get_mut(panel).expect("one holder").as_f32_mut();
+    for (index, slot) in elements.iter_mut().enumerate() {
+        *slot = element(index, value);
+    }
+}
+
+/// A small generator (splitmix64), so that a test's choices are its seed's.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

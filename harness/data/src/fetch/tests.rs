@@ -203,3 +203,21 @@ fn without_a_mirror_the_error_says_so() {
     let error = fetch_small(&SmallSet::new(), dir.path(), &[]).0.unwrap_err();
     assert!(error.to_string().contains("no mirror is named"), "{error}");
 }
+
+#[test]
+fn an_https_mirror_is_spoken_to_in_tls() {
+    const HANDSHAKE_RECORD: u8 = 0x16;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/mnist", listener.local_addr().unwrap());
+    let first_byte = std::thread::spawn(move || {
+        let mut byte = [0];
+        listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+        byte[0]
+    });
+    let dir = TempDir::new().unwrap();
+    let small = SmallSet::new();
+    let set = small.set();
+    let error = fetch_file(&set.train.labels, dir.path(), &[&url], &direct(), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, DataError::Fetch { .. }), "{error}");
+    assert_eq!(first_byte.join().unwrap(), HANDSHAKE_RECORD);
+}

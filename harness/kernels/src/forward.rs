@@ -1,0 +1,126 @@
+//! y = act(x·Wᵀ + b), a panel at a time.
+
+use crate::activation::{OutputActivation, activate};
+use crate::micro::Kernel;
+use crate::panel::Panel;
+use crate::parallel::Shared;
+use crate::strip::{Finished, Samples, multiply_samples};
+
+/// Computes the panel's columns of a layer's output, y[:, panel] = act(x·Wᵀ + b), and no others.
+///
+/// `params` is the panel's `[W | b]`, `x` is `[rows × inputs]`, `y` is `[rows × total_units]`.
+///
+/// # Panics
+/// If a slice does not have the length its shape says.
+pub fn forward(
+    panel: &Panel,
+    params: &[f32],
+    x: &[f32],
+    y: &mut [f32],
+    rows: usize,
+    activation: OutputActivation,
+) {
+    forward_with(Kernel::of_this_cpu(), panel, params, x, y, rows, activation);
+}
+
+pub(crate) fn forward_with(
+    kernel: &Kernel,
+    panel: &Panel,
+    params: &[f32],
+    x: &[f32],
+    y: &mut [f32],
+    rows: usize,
+    activation: OutputActivation,
+) {
+    panel.assert_inside_layer();
+    assert_eq!(params.len(), panel.parameters(), "parameters of {panel:?}");
+    assert_eq!(x.len(), rows * panel.inputs, "input of {panel:?}");
+    assert_eq!(y.len(), rows * panel.total_units, "output of {panel:?}");
+    let (weights, biases) = params.split_at(panel.weights());
+    let inputs = panel.inputs;
+    let y = Shared::new(y);
+
+    let pack = |units: std::ops::Range<usize>, terms: std::ops::Range<usize>, packed: &mut [f32]| {
+        let source = &weights[units.start * inputs + terms.start..];
+        kernel.pack_right_columns(source, inputs, units.len(), terms.len(), packed);
+    };
+    let finish = |part: Finished| {
+        let biases = &biases[part.columns.clone()];
+        for (row, sums) in part.rows.zip(part.strip.chunks_exact(part.width)) {
+            let start = row * panel.total_units + panel.first_unit + part.columns.start;
+            // SAFETY: strips of different tiles have different rows or columns.
+            let y = unsafe { y.part(start..start + biases.len()) };
+            activate(activation, sums, biases, y);
+        }
+    };
+    let samples = Samples { values: x, stride: inputs, rows, depth: inputs };
+    multiply_samples(kernel, samples, panel.units, pack, finish);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forward_with;
+    use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
+    use crate::micro::Kernel;
+    use crate::{OutputActivation, Panel, forward};
+
+    #[test]
+    fn outputs_are_those_of_plain_loops() {
+        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+            for (rows, inputs, units) in SHAPES {
+                let panel = Panel::whole(units, inputs);
+                let (params, x) = (numbers(panel.parameters(), 1), numbers(rows * inputs, 2));
+                let mut y = vec![f32::NAN; rows * units];
+                forward_with(kernel, &panel, &params, &x, &mut y, rows, OutputActivation::Identity);
+                let mut expected =
+                    product((rows, units, inputs), |i, p| x[i * inputs + p], |p, j| params[j * inputs + p]);
+                for (index, (sum, size)) in expected.iter_mut().enumerate() {
+                    let bias = f64::from(params[panel.weights() + index % units]);
+                    *sum += bias;
+                    *size += bias.abs();
+                }
+                assert_near(&y, &expected, &format!("{} {rows}×{inputs}×{units}", kernel.name));
+            }
+        }
+    }
+
+    #[test]
+    fn neither_panels_nor_other_rows_nor_threads_change_a_bit() {
+        for (rows, inputs, units) in [(70, 300, 130), (300, 784, 257)] {
+            let whole = Panel::whole(units, inputs);
+            let (params, x) = (numbers(whole.parameters(), 1), numbers(rows * inputs, 2));
+            let run = |threads: usize, parts: usize| {
+                let mut y = vec![f32::NAN; rows * units];
+                with_threads(threads, || {
+                    for panel in panels(units, inputs, parts) {
+                        let params = panel_params(&panel, &params);
+                        forward(&panel, &params, &x, &mut y, rows, OutputActivation::Sigmoid);
+                    }
+                });
+                y
+            };
+            let reference = run(1, 1);
+            for (threads, parts) in [(2, 1), (3, 1), (1, 2), (2, 3), (3, 7)] {
+                assert_eq!(bits(&run(threads, parts)), bits(&reference), "{threads} threads, {parts} panels");
+            }
+            let mut first = vec![0.0; 3 * units];
+            forward(&whole, &params, &x[..3 * inputs], &mut first, 3, OutputActivation::Sigmoid);
+            assert_eq!(bits(&first), bits(&reference[..3 * units]), "the first three rows alone");
+        }
+    }
+
+    #[test]
+    fn only_the_columns_of_the_panel_are_written() {
+        let panel = Panel { total_units: 9, inputs: 4, first_unit: 3, units: 2 };
+        let mut y = vec![f32::NAN; 2 * 9];
+        forward(&panel, &numbers(10, 1), &numbers(8, 2), &mut y, 2, OutputActivation::Relu);
+        for (index, value) in y.iter().enumerate() {
+            assert_eq!(value.is_nan(), !panel.columns().contains(&(index % 9)), "column {}", index % 9);
+        }
+    }
+
+    #[test]
+    fn no_samples_are_no_work() {
+        forward(&Panel::whole(3, 2), &numbers(9, 1), &[], &mut [], 0, OutputActivation::Tanh);
+    }
+}

@@ -1,0 +1,423 @@
+//! dW = dzᵀ·x and db = Σ dz: formed in strips that stay in cache, then stored, or applied on the spot.
+//!
+//! A gradient is a fixed sum: in a shard, the blocks of [`REDUCTION_BLOCK`](crate::REDUCTION_BLOCK) samples of
+//! its micro-batches in index order; over shards, a binary tree over neighbours. A power of two of ranks,
+//! each with as many consecutive shards, that combine their sums by the same tree get the same bits.
+
+use crate::micro::Kernel;
+use crate::panel::Panel;
+use crate::parallel::{Shared, for_each_tile, part};
+use crate::rule::{Applied, UpdateRule, add};
+use crate::strip::reduction_block;
+use crate::workspace::with_workspace;
+
+/// One micro-batch: a layer's input `[rows × inputs]` and the error at its output, before the activation,
+/// `[rows × total_units]`. It may have no rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// The layer's input.
+    pub x: &'a [f32],
+    /// The derivative of the loss by the layer's pre-activation output.
+    pub dz: &'a [f32],
+    /// Samples in this micro-batch.
+    pub rows: usize,
+}
+
+/// Writes the panel's gradient, summed over all samples of all shards, to `out` as `[dW | db]`.
+///
+/// # Panics
+/// If a slice does not have the length its shape says.
+pub fn gradient(panel: &Panel, shards: &[&[Chunk]], out: &mut [f32]) {
+    gradient_with(Kernel::of_this_cpu(), panel, shards, out);
+}
+
+pub(crate) fn gradient_with(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], out: &mut [f32]) {
+    assert_eq!(out.len(), panel.parameters(), "gradient of {panel:?}");
+    let out = Shared::new(out);
+    for_each_segment(kernel, panel, shards, |offset, gradient| {
+        // SAFETY: every parameter is in one segment.
+        let out = unsafe { out.part(offset..offset + gradient.len()) };
+        out.copy_from_slice(gradient);
+    });
+}
+
+/// Applies the panel's gradient by `rule`, without the whole of it ever existing: each piece is summed over
+/// all shards, scaled by `scale` (1/B makes it a mean), and applied while it is in cache. The bits are those
+/// of [`gradient()`] followed by [`apply`](crate::apply).
+///
+/// `params` is `[W | b]`; `state` is the rule's, see [`UpdateRule`].
+///
+/// # Panics
+/// If a slice does not have the length its shape says.
+pub fn update(
+    panel: &Panel,
+    shards: &[&[Chunk]],
+    params: &mut [f32],
+    state: &mut [f32],
+    rule: &UpdateRule,
+    scale: f32,
+) {
+    update_with(Kernel::of_this_cpu(), panel, shards, params, state, &rule.applied(scale));
+}
+
+/// Folds the update into the product: W += −η·scale·dzᵀ·x, b likewise, for plain SGD on one micro-batch. The
+/// scaled gradient is not rounded before it is added, so the bits differ from [`update`]'s.
+///
+/// # Panics
+/// If a slice does not have the length its shape says.
+pub fn update_folded(panel: &Panel, chunk: &Chunk, params: &mut [f32], learning_rate: f64, scale: f32) {
+    let factor = (-learning_rate * f64::from(scale)) as f32;
+    update_with(Kernel::of_this_cpu(), panel, &[&[*chunk]], params, &mut [], &Applied::Folded { factor });
+}
+
+pub(crate) fn update_with(
+    kernel: &Kernel,
+    panel: &Panel,
+    shards: &[&[Chunk]],
+    params: &mut [f32],
+    state: &mut [f32],
+    applied: &Applied,
+) {
+    let parameters = panel.parameters();
+    assert_eq!(params.len(), parameters, "parameters of {panel:?}");
+    assert_eq!(state.len(), parameters * applied.state_per_parameter(), "optimizer state of {panel:?}");
+    let (params, state) = (Shared::new(params), Shared::new(state));
+    let states = applied.state_per_parameter();
+    for_each_segment(kernel, panel, shards, |offset, gradient| {
+        let state_part = |index: usize| {
+            let start = if index < states { index * parameters + offset } else { 0 };
+            start..start + if index < states { gradient.len() } else { 0 }
+        };
+        // SAFETY: every parameter is in one segment, and so is each value of its state.
+        let (params, first, second) = unsafe {
+            (
+                params.part(offset..offset + gradient.len()),
+                state.part(state_part(0)),
+                state.part(state_part(1)),
+            )
+        };
+        applied.apply(gradient, params, first, second);
+    });
+}
+
+/// Units whose gradient a tile forms.
+const UNITS_PER_TILE: usize = 64;
+
+/// Calls `finish(offset, gradient)` for pieces of the gradient that together cover the panel's parameters.
+fn for_each_segment(
+    kernel: &Kernel,
+    panel: &Panel,
+    shards: &[&[Chunk]],
+    finish: impl Fn(usize, &[f32]) + Sync,
+) {
+    panel.assert_inside_layer();
+    for chunk in shards.iter().copied().flatten() {
+        assert_eq!(chunk.x.len(), chunk.rows * panel.inputs, "input of {panel:?}");
+        assert_eq!(chunk.dz.len(), chunk.rows * panel.total_units, "output error of {panel:?}");
+    }
+    let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
+    let tiles = panel.units.div_ceil(UNITS_PER_TILE);
+    for_each_tile(tiles, panel.product_flops(samples), |tile| {
+        let units = part(panel.units, tiles, tile);
+        let tile = Tile { kernel, panel, shards, first_unit: units.start, units: units.len() };
+        tile.weights(samples, &finish);
+        tile.biases(&finish);
+    });
+}
+
+/// Some consecutive units of a panel and the samples of their gradient.
+struct Tile<'a> {
+    kernel: &'a Kernel,
+    panel: &'a Panel,
+    shards: &'a [&'a [Chunk<'a>]],
+    first_unit: usize,
+    units: usize,
+}
+
+impl Tile<'_> {
+    fn weights(&self, samples: usize, finish: &impl Fn(usize, &[f32])) {
+        let (kernel, inputs) = (self.kernel, self.panel.inputs);
+        let padded = self.units.next_multiple_of(kernel.height);
+        let strip_length = padded * kernel.width;
+        with_workspace(|workspace| {
+            let left = workspace.left.get(padded * samples);
+            self.pack_errors(padded, left);
+            let strips = workspace.strips.get(strip_length * tree_slots(self.shards.len()));
+            for first_input in (0..inputs).step_by(kernel.width) {
+                let columns = kernel.width.min(inputs - first_input);
+                let mut rest = &*left;
+                reduce_by_tree(self.shards, strips, strip_length, |shard, strip| {
+                    let mut add = false;
+                    for (chunk, rows) in blocks(shard) {
+                        let (block, after) = rest.split_at(padded * rows.len());
+                        rest = after;
+                        let right = workspace.right.get(rows.len() * kernel.width);
+                        let source = &chunk.x[rows.start * inputs + first_input..];
+                        kernel.pack_right_rows(source, inputs, columns, right);
+                        kernel.multiply(rows.len(), block, right, strip, add);
+                        add = true;
+                    }
+                    if !add {
+                        strip.fill(0.0);
+                    }
+                });
+                let lines = strips.chunks_exact(kernel.width).take(self.units);
+                for (unit, line) in (self.first_unit..).zip(lines) {
+                    finish(unit * inputs + first_input, &line[..columns]);
+                }
+            }
+        });
+    }
+
+    fn pack_errors(&self, padded: usize, mut packed: &mut [f32]) {
+        let total_units = self.panel.total_units;
+        for (chunk, rows) in self.shards.iter().copied().flat_map(blocks) {
+            let (block, after) = packed.split_at_mut(padded * rows.len());
+            packed = after;
+            let source = &chunk.dz[rows.start * total_units + self.panel.first_unit + self.first_unit..];
+            self.kernel.pack_left_columns(source, total_units, self.units, rows.len(), block);
+        }
+    }
+
+    fn biases(&self, finish: &impl Fn(usize, &[f32])) {
+        let first = self.panel.first_unit + self.first_unit;
+        with_workspace(|workspace| {
+            let sums = workspace.strips.get(self.units * tree_slots(self.shards.len()));
+            reduce_by_tree(self.shards, sums, self.units, |shard, sums| {
+                sums.fill(0.0);
+                for chunk in shard {
+                    for dz in chunk.dz.chunks_exact(self.panel.total_units) {
+                        add(sums, &dz[first..first + self.units]);
+                    }
+                }
+            });
+            finish(self.panel.weights() + self.first_unit, &sums[..self.units]);
+        });
+    }
+}
+
+/// A shard's blocks of samples, in the order in which they are added.
+fn blocks<'a>(shard: &'a [Chunk<'a>]) -> impl Iterator<Item = (&'a Chunk<'a>, std::ops::Range<usize>)> {
+    shard.iter().flat_map(|chunk| {
+        let blocks = chunk.rows.div_ceil(crate::REDUCTION_BLOCK);
+        (0..blocks).map(move |block| (chunk, reduction_block(chunk.rows, block)))
+    })
+}
+
+/// Partial sums that exist at once while `shards` are reduced.
+const fn tree_slots(shards: usize) -> usize {
+    if shards == 0 { 1 } else { shards.ilog2() as usize + 2 }
+}
+
+/// Leaves in the first `length` values of `slots` the sum over shards by a binary tree over neighbours, each
+/// shard's own sum being what `compute` writes.
+fn reduce_by_tree<'a>(
+    shards: &'a [&'a [Chunk<'a>]],
+    slots: &mut [f32],
+    length: usize,
+    mut compute: impl FnMut(&'a [Chunk<'a>], &mut [f32]),
+) {
+    if shards.is_empty() {
+        slots[..length].fill(0.0);
+    }
+    let mut filled = 0;
+    for (index, shard) in shards.iter().enumerate() {
+        compute(shard, &mut slots[filled * length..(filled + 1) * length]);
+        filled += 1;
+        // Like a carry in binary addition: two sums over as many shards become one.
+        for _ in 0..(index + 1).trailing_zeros() {
+            filled -= 1;
+            merge(slots, filled, length);
+        }
+    }
+    while filled > 1 {
+        filled -= 1;
+        merge(slots, filled, length);
+    }
+}
+
+/// Adds slot `right` to the one before it.
+fn merge(slots: &mut [f32], right: usize, length: usize) {
+    let (left, right) = slots[(right - 1) * length..].split_at_mut(length);
+    add(left, &right[..length]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chunk, gradient, gradient_with, update, update_folded};
+    use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
+    use crate::micro::Kernel;
+    use crate::{Panel, UpdateRule, add, apply};
+
+    /// Samples of a layer `[units × inputs]`, to be cut into shards and micro-batches.
+    struct Samples {
+        inputs: usize,
+        units: usize,
+        x: Vec<f32>,
+        dz: Vec<f32>,
+    }
+
+    impl Samples {
+        fn new(rows: usize, inputs: usize, units: usize) -> Self {
+            Self { inputs, units, x: numbers(rows * inputs, 1), dz: numbers(rows * units, 2) }
+        }
+
+        /// Shards of micro-batches of the given numbers of rows, one after the other.
+        fn cut(&self, shards: &[&[usize]]) -> Vec<Vec<Chunk<'_>>> {
+            let mut start = 0;
+            let mut chunk = |rows: usize| {
+                let range = start..start + rows;
+                start += rows;
+                Chunk {
+                    x: &self.x[range.start * self.inputs..range.end * self.inputs],
+                    dz: &self.dz[range.start * self.units..range.end * self.units],
+                    rows,
+                }
+            };
+            shards.iter().map(|shard| shard.iter().map(|&rows| chunk(rows)).collect()).collect()
+        }
+    }
+
+    fn slices<'a>(shards: &'a [Vec<Chunk<'a>>]) -> Vec<&'a [Chunk<'a>]> {
+        shards.iter().map(Vec::as_slice).collect()
+    }
+
+    fn rules() -> [UpdateRule; 3] {
+        [
+            UpdateRule::Sgd { learning_rate: 0.1 },
+            UpdateRule::Momentum { learning_rate: 0.1, momentum: 0.9 },
+            UpdateRule::Adam {
+                learning_rate: 0.001,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay: 0.01,
+                step: 3,
+            },
+        ]
+    }
+
+    #[test]
+    fn gradients_are_those_of_plain_loops_however_the_samples_are_cut() {
+        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+            for (rows, inputs, units) in SHAPES {
+                let samples = Samples::new(rows, inputs, units);
+                let (x, dz) = (&samples.x, &samples.dz);
+                let mut expected =
+                    product((units, inputs, rows), |u, p| dz[p * units + u], |p, j| x[p * inputs + j]);
+                expected.extend(product((units, 1, rows), |u, p| dz[p * units + u], |_, _| 1.0));
+                let (half, rest) = (rows / 2, rows - rows / 2);
+                for cut in [&[&[rows][..]][..], &[&[half, rest]], &[&[half], &[], &[0, rest], &[0]]] {
+                    let shards = samples.cut(cut);
+                    let mut out = vec![f32::NAN; units * inputs + units];
+                    gradient_with(kernel, &Panel::whole(units, inputs), &slices(&shards), &mut out);
+                    assert_near(&out, &expected, &format!("{} {rows}×{inputs}×{units} {cut:?}", kernel.name));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neither_panels_nor_threads_change_a_bit() {
+        let (rows, inputs, units) = (300, 100, 200);
+        let samples = Samples::new(rows, inputs, units);
+        let shards = samples.cut(&[&[70, 30], &[200]]);
+        let run = |threads: usize, parts: usize| {
+            let of_panel = |panel: &Panel| {
+                let mut out = vec![f32::NAN; panel.parameters()];
+                with_threads(threads, || gradient(panel, &slices(&shards), &mut out));
+                out
+            };
+            let panels = panels(units, inputs, parts);
+            panels.iter().map(|panel| (*panel, of_panel(panel))).collect::<Vec<_>>()
+        };
+        let reference = &run(1, 1)[0].1;
+        for (threads, parts) in [(2, 1), (3, 1), (1, 3), (3, 7)] {
+            for (panel, out) in run(threads, parts) {
+                let expected = panel_params(&panel, reference);
+                assert_eq!(bits(&out), bits(&expected), "{threads} threads, {panel:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranks_that_sum_their_shards_and_combine_by_the_tree_have_the_bits_of_one() {
+        let panel = Panel::whole(30, 50);
+        let samples = Samples::new(72, 50, 30);
+        let cut: [&[usize]; 8] = [&[9], &[4, 5], &[9], &[9], &[10], &[8], &[9], &[9]];
+        let shards = samples.cut(&cut);
+        let all = slices(&shards);
+        let sum = |shards: &[&[Chunk]]| {
+            let mut out = vec![f32::NAN; panel.parameters()];
+            gradient(&panel, shards, &mut out);
+            out
+        };
+        for ranks in [2, 4, 8] {
+            let mut sums: Vec<_> = all.chunks(8 / ranks).map(sum).collect();
+            while sums.len() > 1 {
+                sums = sums
+                    .chunks(2)
+                    .map(|pair| {
+                        let mut left = pair[0].clone();
+                        add(&mut left, &pair[1]);
+                        left
+                    })
+                    .collect();
+            }
+            assert_eq!(bits(&sums[0]), bits(&sum(&all)), "{ranks} ranks");
+        }
+    }
+
+    #[test]
+    fn an_update_is_its_gradient_applied_bit_for_bit() {
+        for (rows, inputs, units) in [(33, 300, 70), (64, 784, 10), (5, 25, 23)] {
+            let panel = Panel::whole(units, inputs);
+            let samples = Samples::new(rows, inputs, units);
+            let shards = samples.cut(&[&[rows - 3], &[1, 2]]);
+            let scale = 1.0 / rows as f32;
+            for rule in rules() {
+                let start = numbers(panel.parameters(), 3);
+                let start_state: Vec<f32> = numbers(panel.parameters() * rule.state_per_parameter(), 4)
+                    .into_iter()
+                    .map(f32::abs)
+                    .collect();
+
+                let (mut params, mut state) = (start.clone(), start_state.clone());
+                with_threads(2, || {
+                    update(&panel, &slices(&shards), &mut params, &mut state, &rule, scale);
+                });
+                let (mut expected, mut expected_state) = (start, start_state);
+                let mut sum = vec![f32::NAN; panel.parameters()];
+                gradient(&panel, &slices(&shards), &mut sum);
+                apply(&sum, &mut expected, &mut expected_state, &rule, scale);
+                assert_eq!(bits(&params), bits(&expected), "{rule:?}");
+                assert_eq!(bits(&state), bits(&expected_state), "state of {rule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folded_update_is_near_the_formed_one() {
+        let (rows, panel) = (33, Panel::whole(70, 300));
+        let samples = Samples::new(rows, 300, 70);
+        let shards = samples.cut(&[&[rows]]);
+        let start = numbers(panel.parameters(), 3);
+        let (mut folded, mut formed) = (start.clone(), start);
+        update_folded(&panel, &shards[0][0], &mut folded, 0.1, 0.25);
+        update(&panel, &slices(&shards), &mut formed, &mut [], &UpdateRule::Sgd { learning_rate: 0.1 }, 0.25);
+        for (folded, formed) in folded.iter().zip(formed) {
+            assert!((folded - formed).abs() < 1e-5, "{folded} is not near {formed}");
+        }
+    }
+
+    #[test]
+    fn no_samples_are_a_gradient_of_zero() {
+        let panel = Panel::whole(3, 2);
+        let empty = Chunk { x: &[], dz: &[], rows: 0 };
+        for shards in [&[][..], &[&[][..]], &[&[empty], &[empty, empty]]] {
+            let mut out = vec![f32::NAN; panel.parameters()];
+            gradient(&panel, shards, &mut out);
+            assert_eq!(out, vec![0.0; panel.parameters()]);
+        }
+    }
+}

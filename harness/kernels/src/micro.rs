@@ -1,0 +1,176 @@
+//! The innermost product and its packing, one set a CPU kind.
+//!
+//! A product is made of *strips*: `width` columns of the result, contiguous, computed `height` rows at a time
+//! in registers. The left operand is packed as `[reduction][height]`, the right one as `[reduction][width]`.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
+
+use std::sync::OnceLock;
+
+/// Multiplies packed operands: `strip[height × width] (=|+=) leftᵀ · right` over `depth` terms.
+type Product = unsafe fn(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool);
+
+/// Packs lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
+type Interleave = unsafe fn(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32);
+
+/// The code for one kind of CPU.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub name: &'static str,
+    /// Rows of the result computed at once.
+    pub height: usize,
+    /// Columns of the result computed at once: the width of a strip.
+    pub width: usize,
+    product: Product,
+    interleave_height: Interleave,
+    interleave_width: Interleave,
+}
+
+/// An operation whose kernel can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// y = act(x·Wᵀ + b)
+    Forward,
+    /// dx = dz·W
+    InputError,
+    /// dW = dzᵀ·x
+    Gradient,
+}
+
+/// The kernel that computes `operation` on a layer `[units × inputs]` with `rows` samples, for the manifest.
+///
+/// One kernel serves every shape: it beat the `gemm` crate on all that were measured.
+pub fn kernel_name(_operation: Operation, _rows: usize, _inputs: usize, _units: usize) -> &'static str {
+    Kernel::of_this_cpu().name
+}
+
+/// Whether code compiled for AVX2 and FMA may run.
+pub(crate) fn has_avx2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static DETECTED: OnceLock<bool> = OnceLock::new();
+        *DETECTED.get_or_init(|| is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+impl Kernel {
+    pub(crate) fn of_this_cpu() -> &'static Self {
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            return &avx2::KERNEL;
+        }
+        &portable::KERNEL
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn portable() -> &'static Self {
+        &portable::KERNEL
+    }
+
+    /// `strip[rows × width] (=|+=) left·right` over `depth` terms, where `left` holds `rows` rounded up to
+    /// whole heights, each `[depth][height]`.
+    pub(crate) fn multiply(&self, depth: usize, left: &[f32], right: &[f32], strip: &mut [f32], add: bool) {
+        assert!(right.len() >= depth * self.width, "right operand too short");
+        let (left_group, strip_group) = (depth * self.height, self.height * self.width);
+        assert_eq!(left.len() * self.width, strip.len() * depth, "left operand and strip do not match");
+        let groups = strip.len() / strip_group;
+        assert_eq!(groups * strip_group, strip.len(), "strip of broken height");
+        for group in 0..groups {
+            // SAFETY: the assertions put every group of `left` and `strip`, and `right`, in bounds; the CPU
+            // was asked for its features when this kernel was chosen.
+            unsafe {
+                (self.product)(
+                    depth,
+                    left.as_ptr().add(group * left_group),
+                    right.as_ptr(),
+                    strip.as_mut_ptr().add(group * strip_group),
+                    add,
+                );
+            }
+        }
+    }
+
+    /// Packs a left operand whose rows run along the reduction: row i at `source[i · stride ..]`. `packed`
+    /// takes one group of `height` for each `height` rows, zeros where there are no more rows.
+    pub(crate) fn pack_left_rows(
+        &self,
+        source: &[f32],
+        stride: usize,
+        rows: usize,
+        depth: usize,
+        packed: &mut [f32],
+    ) {
+        for (group, packed) in packed.chunks_exact_mut(depth * self.height).enumerate() {
+            let first = group * self.height;
+            let lines = self.height.min(rows - first);
+            interleave(
+                self.interleave_height,
+                self.height,
+                &source[first * stride..],
+                stride,
+                lines,
+                depth,
+                packed,
+            );
+        }
+    }
+
+    /// Packs a left operand whose columns run along the reduction: term p at `source[p · stride ..]`.
+    pub(crate) fn pack_left_columns(
+        &self,
+        source: &[f32],
+        stride: usize,
+        rows: usize,
+        depth: usize,
+        packed: &mut [f32],
+    ) {
+        for (group, packed) in packed.chunks_exact_mut(depth * self.height).enumerate() {
+            let first = group * self.height;
+            gather(&source[first..], stride, self.height.min(rows - first), self.height, packed);
+        }
+    }
+
+    /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`.
+    pub(crate) fn pack_right_columns(
+        &self,
+        source: &[f32],
+        stride: usize,
+        columns: usize,
+        depth: usize,
+        packed: &mut [f32],
+    ) {
+        interleave(self.interleave_width, self.width, source, stride, columns, depth, packed);
+    }
+
+    /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
+    pub(crate) fn pack_right_rows(&self, source: &[f32], stride: usize, columns: usize, packed: &mut [f32]) {
+        gather(source, stride, columns, self.width, packed);
+    }
+}
+
+fn interleave(
+    code: Interleave,
+    lanes: usize,
+    source: &[f32],
+    stride: usize,
+    lines: usize,
+    depth: usize,
+    packed: &mut [f32],
+) {
+    assert!(lines >= 1 && lines <= lanes && packed.len() == depth * lanes, "packing of a wrong shape");
+    assert!(source.len() >= (lines - 1) * stride + depth, "packing reads past its source");
+    // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
+    unsafe { code(source.as_ptr(), stride, lines, depth, packed.as_mut_ptr()) }
+}
+
+/// `packed[p][i] = source[p · stride + i]` for i below `count`, zero up to `lanes`.
+fn gather(source: &[f32], stride: usize, count: usize, lanes: usize, packed: &mut [f32]) {
+    for (p, packed) in packed.chunks_exact_mut(lanes).enumerate() {
+        packed[..count].copy_from_slice(&source[p * stride..][..count]);
+        packed[count..].fill(0.0);
+    }
+}

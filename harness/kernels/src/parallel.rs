@@ -1,0 +1,53 @@
+//! Tiles onto threads. Which thread computes a tile, and how many threads there are, changes no bit.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Below this much work, handing tiles to other threads costs more than it gains.
+const WORTH_SHARING_FLOPS: usize = 4_000_000;
+
+/// Runs `tile` for every index below `tiles`, in the current rayon pool if `flops` is worth it.
+pub(crate) fn for_each_tile(tiles: usize, flops: usize, tile: impl Fn(usize) + Sync) {
+    if tiles <= 1 || flops < WORTH_SHARING_FLOPS || rayon::current_num_threads() == 1 {
+        (0..tiles).for_each(tile);
+    } else {
+        (0..tiles).into_par_iter().with_max_len(1).for_each(&tile);
+    }
+}
+
+/// The `index`-th of `parts` nearly equal parts of `0..length`.
+pub(crate) const fn part(length: usize, parts: usize, index: usize) -> Range<usize> {
+    length * index / parts..length * (index + 1) / parts
+}
+
+/// A mutable slice whose disjoint parts are written by different tiles at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    length: usize,
+    slice: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a `Shared` hands out parts only through `part`, whose contract is that parts in use at once do not
+// overlap; so threads never reach the same element.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other part in use at the same time overlaps `range`.
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.length, "part outside its slice");
+        // SAFETY: in bounds by the assertion, unaliased by the caller's contract, and `'a` keeps the slice.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}

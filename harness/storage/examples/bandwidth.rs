@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use spillbench_storage::{Access, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, StorageError, Store};
+use spillbench_storage::{
+    Access, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, StorageError, Store,
+};
 
 const MIB: u64 = 1 << 20;
 const PANEL_BYTES: u64 = 16 * MIB;

@@ -48,6 +48,14 @@ impl Buffer {
         self.block.as_ref().expect("a buffer has its block until it is dropped")
     }
 
+    /// The payload and the zeros after it: what a store moves.
+    pub(crate) const fn padded_bytes(&self) -> &[u8] {
+        let block = self.block();
+        // SAFETY: the block is initialised and `len` long, and `&self` means that nobody writes to it: a device
+        // writes only to buffers of reads under way, which are looked at when they are over.
+        unsafe { std::slice::from_raw_parts(block.start().as_ptr(), block.len()) }
+    }
+
     /// Whether `pool` recycles this buffer.
     pub(crate) fn is_from(&self, pool: &Arc<Pool>) -> bool {
         Arc::ptr_eq(&self.home, pool)

@@ -1,7 +1,7 @@
 //! What the I/O thread needs from whatever moves the bytes: submit a request, reap its completion.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::ptr::NonNull;
 
@@ -96,6 +96,11 @@ impl Waker {
     pub(crate) fn wake(&self) {
         // A counter of 2^64 - 1 wakes could make this block or fail; it is far away.
         let _ = (&self.event).write(&1_u64.to_ne_bytes());
+    }
+
+    /// Sleeps until woken.
+    pub(crate) fn sleep(&self) -> io::Result<()> {
+        (&self.event).read(&mut [0; 8]).map(|_| ())
     }
 
     pub(crate) fn descriptor(&self) -> RawFd {

@@ -1,6 +1,5 @@
 //! The store that bypasses the page cache: `O_DIRECT` and `io_uring`.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::extent::ExtentTable;
 use crate::faulty::Fault;
 use crate::file::{self, ExtentFile, Opener};
-use crate::file_store::{Describe, FileStore, MakeDevice, Parts};
+use crate::file_store::{Checks, Describe, FileStore, MakeDevice, Parts};
+use crate::generation::{self, GenerationFile};
+use crate::io_thread::Generations;
+use crate::slots::Slots;
 use crate::uring::Uring;
-use crate::{ALIGNMENT, ExtentSpec, StorageError};
+use crate::{ALIGNMENT, ExtentSpec, StorageError, filesystem};
 
 /// A store that keeps at most a given number of bytes in memory, and all extents in a file that the page cache
 /// does not see: resident memory is what the panels take, no more.
@@ -32,14 +34,27 @@ pub struct DirectOptions {
     /// Whether to let the kernel pin each buffer once, instead of in each request. Where too little memory may be
     /// locked the store does without, and says so in its description.
     pub registered_buffers: bool,
+    /// Whether to keep a checksum of each extent and verify it when read.
+    pub checksums: bool,
+    /// Whether to keep two slots for each extent, so that generations can be committed. Doubles the file, not the
+    /// bytes that move.
+    pub generations: bool,
     /// An operation to make fail, for tests.
     pub fault: Option<Fault>,
 }
 
 impl DirectOptions {
-    /// Requests of 1 MiB, 32 in flight, buffers registered.
+    /// Requests of 1 MiB, 32 in flight, buffers registered, checksums, no generations.
     pub const fn new(capacity_bytes: u64) -> Self {
-        Self { capacity_bytes, queue_depth: 32, chunk_bytes: 1 << 20, registered_buffers: true, fault: None }
+        Self {
+            capacity_bytes,
+            queue_depth: 32,
+            chunk_bytes: 1 << 20,
+            registered_buffers: true,
+            checksums: true,
+            generations: false,
+            fault: None,
+        }
     }
 
     fn check(&self) -> Result<(), StorageError> {
@@ -50,31 +65,23 @@ impl DirectOptions {
                 remedy: "must be 1 to 1024",
             });
         }
-        let chunk = self.chunk_bytes;
-        if chunk == 0 || !chunk.is_multiple_of(ALIGNMENT as u64) || chunk > 1 << 30 {
-            return Err(StorageError::InvalidOption {
-                field: "chunk",
-                value: chunk,
-                remedy: "must be a multiple of 4 KiB, at most 1 GiB",
-            });
-        }
-        Ok(())
+        file::check_chunk(self.chunk_bytes)
     }
 }
 
 impl DirectStore {
     /// Creates the file `extents` in `dir` (which is created too), reserves its space and starts the I/O thread.
-    /// What was in the file is lost. Every extent reads as zeros.
+    /// What was in the file, and a generation of it, is lost. Every extent reads as zeros.
     ///
     /// # Errors
     /// [`StorageError::DirectRefused`] if the file system does not do direct I/O, [`StorageError::UringRefused`] if
-    /// `io_uring` may not be used, [`StorageError::NoSpace`], [`StorageError::File`],
+    /// `io_uring` may not be used, [`StorageError::NoSpace`], [`StorageError::InUse`], [`StorageError::File`],
     /// [`StorageError::InvalidExtent`], [`StorageError::InvalidOption`].
     pub fn open(dir: &Path, extents: &[ExtentSpec], options: DirectOptions) -> Result<Self, StorageError> {
         Self::open_by(dir, extents, options, file::open)
     }
 
-    pub(crate) fn open_by(
+    fn open_by(
         dir: &Path,
         extents: &[ExtentSpec],
         options: DirectOptions,
@@ -82,20 +89,84 @@ impl DirectStore {
     ) -> Result<Self, StorageError> {
         options.check()?;
         let extents = ExtentTable::new(extents)?;
-        fs::create_dir_all(dir).map_err(|cause| StorageError::File {
-            operation: "create",
-            path: dir.to_owned(),
-            cause: Arc::new(cause),
-        })?;
-        let path = dir.join("extents");
-        let file = ExtentFile::create_direct(&path, extents.file_bytes(), opener)?;
+        file::create_folder(dir)?;
+        let slots = Slots::unwritten(extents.specs().len(), options.generations);
+        let record = GenerationFile::new(dir, extents.specs());
+        let file = ExtentFile::direct(&dir.join(FILE), opener)?;
+        record.remove()?;
+        let bytes = extents.file_bytes() * slots.per_extent();
+        file.reserve(bytes)?;
+        file.check_direct(bytes)?;
+        if let (true, Some(parent)) = (options.generations, dir.parent()) {
+            generation::sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+        }
+        let generations = options.generations.then_some(Generations { file: record, last: 0 });
+        Self::over(file, extents, options, slots, generations)
+    }
+
+    /// Opens the store in `dir` as its last committed generation left it, and returns it with that generation's
+    /// payload; `None` if none was committed there. `options.generations` is taken to be on.
+    ///
+    /// # Errors
+    /// As for [`DirectStore::open`], and [`StorageError::OtherGeneration`] if it was committed with other extents,
+    /// [`StorageError::Corrupt`] if its record is not as it was written, [`StorageError::EndOfFile`] if the file is
+    /// too short. A corrupt extent is found when it is read.
+    pub fn recover(
+        dir: &Path,
+        extents: &[ExtentSpec],
+        options: DirectOptions,
+    ) -> Result<Option<(Self, Vec<u8>)>, StorageError> {
+        options.check()?;
+        let extents = ExtentTable::new(extents)?;
+        let record = GenerationFile::new(dir, extents.specs());
+        if record.read()?.is_none() {
+            return Ok(None);
+        }
+        let file = ExtentFile::direct(&dir.join(FILE), file::open)?;
+        // Again, now that nobody else commits.
+        let Some(generation) = record.read()? else { return Ok(None) };
+        let slots = Slots::recovered(&generation.versions);
+        let bytes = extents.file_bytes() * slots.per_extent();
+        file.check_length(bytes)?;
+        file.check_direct(bytes)?;
+        let places = extents.specs().iter().zip(extents.offsets());
+        for ((spec, offset), version) in places.zip(&generation.versions) {
+            if version.is_none() {
+                // Never written in the generation: what was written since is undone.
+                file.write_zeros(offset, spec.padded_bytes())?;
+            }
+        }
+        let generations = Some(Generations { file: record, last: generation.number });
+        let options = DirectOptions { generations: true, ..options };
+        Ok(Some((Self::over(file, extents, options, slots, generations)?, generation.payload)))
+    }
+
+    /// Commits a generation: every write begun before, and `payload`, on stable storage; [`DirectStore::recover`]
+    /// finds exactly that until the next commit, whatever is written in between. Returns its number, counted from 1
+    /// since the store was created. Writes begun during the call wait for it.
+    ///
+    /// # Errors
+    /// [`StorageError::InvalidOption`] if the store was opened without generations, else why a write, the sync or
+    /// the record failed.
+    pub fn commit(&self, payload: &[u8]) -> Result<u64, StorageError> {
+        self.commit_generation(payload)
+    }
+
+    fn over(
+        file: ExtentFile,
+        extents: ExtentTable,
+        options: DirectOptions,
+        slots: Slots,
+        generations: Option<Generations>,
+    ) -> Result<Self, StorageError> {
         let registration = Arc::new(AtomicBool::new(options.registered_buffers));
         let description = Box::new(Description {
-            alignment: file::direct_alignment(&path).unwrap_or(ALIGNMENT as u64),
+            alignment: filesystem::direct_alignment(&file.path).unwrap_or(ALIGNMENT as u64),
             registration: Arc::clone(&registration),
             options,
         });
         let queue_depth = options.queue_depth as u32;
+        let path = file.path;
         let make_device: MakeDevice = Box::new(move |waker| {
             let ring = Uring::new(file.file, waker, queue_depth, registration);
             Ok(Box::new(ring.map_err(|cause| StorageError::UringRefused { cause: Arc::new(cause) })?))
@@ -106,12 +177,17 @@ impl DirectStore {
             capacity_bytes: options.capacity_bytes,
             queue_depth: options.queue_depth,
             chunk_bytes: options.chunk_bytes as u32,
-            fault: options.fault,
+            slots,
+            generations,
+            checks: Checks { checksums: options.checksums, fault: options.fault },
             description,
         };
         Self::start(parts, make_device)
     }
 }
+
+/// Name of the file in the store's folder.
+const FILE: &str = "extents";
 
 #[derive(Debug)]
 struct Description {
@@ -128,10 +204,12 @@ impl Describe for Description {
             (false, _) => "plain buffers",
         };
         format!(
-            "direct: O_DIRECT, io_uring, blocks of {ALIGNMENT} bytes (the file needs {}), {buffers}, queue depth {}, chunk {} KiB, capacity {} bytes",
+            "direct: O_DIRECT, io_uring, blocks of {ALIGNMENT} bytes (the file needs {}), {buffers}, queue depth {}, chunk {} KiB, {}, {}, capacity {} bytes",
             self.alignment,
             self.options.queue_depth,
             self.options.chunk_bytes >> 10,
+            if self.options.checksums { "checksums" } else { "no checksums" },
+            if self.options.generations { "generations" } else { "no generations" },
             self.options.capacity_bytes,
         )
     }

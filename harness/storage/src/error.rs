@@ -37,6 +37,36 @@ pub enum StorageError {
         /// Offset at which no more bytes came, in bytes.
         offset: u64,
     },
+    /// What is on disk is not what was written: rot, or a torn or misplaced write.
+    #[error(
+        "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}"
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Name of the extent.
+        extent: String,
+        /// Offset of the extent in the file, in bytes.
+        offset: u64,
+        /// Checksum of what was written.
+        expected: u64,
+        /// Checksum of what was read.
+        found: u64,
+    },
+    /// The generation on disk is of another network, or of another version of this program.
+    #[error(
+        "{path} belongs to another table of extents or another version: use another storage.dir, or remove it"
+    )]
+    OtherGeneration {
+        /// The record of the generation.
+        path: PathBuf,
+    },
+    /// Another store, of this process or another, has the file open.
+    #[error("{path} is in use by another store: let it end, or use another storage.dir")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file or folder of the store could not be created, opened or resized.
     #[error("cannot {operation} {path}: {cause}")]
     File {

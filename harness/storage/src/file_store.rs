@@ -3,15 +3,18 @@
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 
 use crate::device::{Device, Waker};
+use crate::exclusive::Takers;
 use crate::extent::ExtentTable;
 use crate::faulty::{Fault, FaultyDevice};
-use crate::io_thread::{IoThread, Job, Layout, Link};
+use crate::io_thread::{Generations, IoThread, Work};
+use crate::layout::Layout;
+use crate::link::{Job, Link};
 use crate::pool::{Contents, Pool};
+use crate::slots::Slots;
 use crate::store::Arrival;
 use crate::{Access, Counters, ExtentId, Panel, ReadTicket, StorageError, Store};
 
@@ -22,11 +25,13 @@ use crate::{Access, Counters, ExtentId, Panel, ReadTicket, StorageError, Store};
 #[derive(Debug)]
 pub struct FileStore<M> {
     extents: ExtentTable,
-    takers: Vec<Taker>,
+    takers: Takers,
     pool: Arc<Pool>,
     link: Arc<Link>,
     thread: Option<JoinHandle<()>>,
     description: Box<dyn Describe>,
+    /// Whether generations can be committed.
+    generations: bool,
     mode: PhantomData<M>,
 }
 
@@ -37,13 +42,28 @@ pub(crate) struct Parts<'a> {
     pub capacity_bytes: u64,
     pub queue_depth: usize,
     pub chunk_bytes: u32,
-    pub fault: Option<Fault>,
+    pub slots: Slots,
+    pub generations: Option<Generations>,
+    pub checks: Checks,
     pub description: Box<dyn Describe>,
+}
+
+/// How a store looks for trouble, and for tests makes it.
+#[derive(Copy, Clone)]
+pub(crate) struct Checks {
+    pub checksums: bool,
+    pub fault: Option<Fault>,
 }
 
 /// Says what a store found and uses; see [`Store::describe`].
 pub(crate) trait Describe: std::fmt::Debug + Send + Sync {
     fn describe(&self) -> String;
+}
+
+impl Describe for String {
+    fn describe(&self) -> String {
+        self.clone()
+    }
 }
 
 /// Makes a device, on the thread that will use it.
@@ -64,38 +84,59 @@ impl<M> FileStore<M> {
             path: parts.path.to_owned(),
             extents: parts.extents.specs().to_vec(),
             offsets: parts.extents.offsets(),
+            slot_bytes: parts.extents.file_bytes(),
             chunk_bytes: parts.chunk_bytes,
             queue_depth: parts.queue_depth,
         };
+        let generations = parts.generations.is_some();
+        let work = Work {
+            layout,
+            slots: parts.slots,
+            checksums: parts.checks.checksums,
+            generations: parts.generations,
+        };
         let (started, starting) = sync_channel(1);
         let thread = thread::Builder::new().name("storage-io".to_owned()).spawn({
-            let (pool, link, fault) = (Arc::clone(&pool), Arc::clone(&link), parts.fault);
+            let (pool, link, fault) = (Arc::clone(&pool), Arc::clone(&link), parts.checks.fault);
             move || match make_device(waker) {
                 Ok(device) => {
                     let device = FaultyDevice::around(device, fault);
                     drop(started.send(Ok(())));
-                    IoThread::new(device, layout, pool, link).run();
+                    IoThread::new(device, work, pool, link).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             }
         });
         let thread = thread.map_err(thread_error)?;
-        let takers = parts.extents.specs().iter().map(|_| Taker::default()).collect();
         let store = Self {
+            takers: Takers::new(&parts.extents),
             extents: parts.extents,
-            takers,
             pool,
             link,
             thread: Some(thread),
             description: parts.description,
+            generations,
             mode: PhantomData,
         };
         starting.recv().unwrap_or(Err(StorageError::Closed))?;
         Ok(store)
     }
 
-    fn taker(&self, extent: ExtentId) -> Result<&Taker, StorageError> {
-        self.extents.get(extent).map(|_| &self.takers[extent.0 as usize])
+    /// Commits a generation; see [`crate::DirectStore::commit`].
+    pub(crate) fn commit_generation(&self, payload: &[u8]) -> Result<u64, StorageError> {
+        self.link.check()?;
+        if !self.generations {
+            return Err(StorageError::InvalidOption {
+                field: "generations",
+                value: 0,
+                remedy: "must be on to commit one",
+            });
+        }
+        let (reply, done) = sync_channel(1);
+        self.link.send(Job::Commit { payload: payload.to_vec(), reply })?;
+        let result = done.recv();
+        self.link.check()?;
+        result.unwrap_or(Err(StorageError::Closed))
     }
 
     /// A read whose extent is known to be free for it.
@@ -115,13 +156,10 @@ impl<M: Send + Sync> Store for FileStore<M> {
 
     fn begin_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
         self.link.check()?;
-        let taker = self.taker(extent)?;
-        if !taker.admit(access) {
-            return Err(StorageError::ExtentTaken { extent: self.extents.get(extent)?.name.clone() });
-        }
+        self.takers.admit(&self.extents, extent, access)?;
         self.send_read(extent, access).inspect_err(|_| {
             if access == Access::Exclusive {
-                taker.written();
+                self.takers.free(extent);
             }
         })
     }
@@ -132,7 +170,7 @@ impl<M: Send + Sync> Store for FileStore<M> {
         self.link.check()?;
         let panel = Arc::new(arrived.unwrap_or(Err(StorageError::Closed))?);
         if ticket.access == Access::Exclusive {
-            self.taker(ticket.extent)?.arrived(&panel);
+            self.takers.arrived(ticket.extent, &panel);
         }
         Ok(panel)
     }
@@ -142,14 +180,13 @@ impl<M: Send + Sync> Store for FileStore<M> {
         self.extents.check_panel(extent, &panel, &self.pool)?;
         self.pool.write_begins();
         self.link.send(Job::Write { extent: extent.0 as usize, panel })?;
-        self.taker(extent)?.written();
+        // Only now, so that the next reader's job comes after the write.
+        self.takers.free(extent);
         Ok(())
     }
 
     fn release(&self, extent: ExtentId, panel: Panel) {
-        if let Ok(taker) = self.taker(extent) {
-            taker.released(&panel);
-        }
+        self.takers.released(extent, &panel);
     }
 
     fn flush(&self) -> Result<(), StorageError> {
@@ -177,39 +214,5 @@ impl<M> Drop for FileStore<M> {
             // A panic of the thread was printed when it happened, and reported to every caller since.
             let _ = thread.join();
         }
-    }
-}
-
-/// Who has an extent exclusively: nobody, a read under way, or the holder of the panel at an address.
-#[derive(Debug, Default)]
-struct Taker(AtomicUsize);
-
-impl Taker {
-    const NOBODY: usize = 0;
-    const UNDER_WAY: usize = 1;
-
-    /// Whether a reader may have the extent; if it wants it exclusively, it now has it.
-    fn admit(&self, access: Access) -> bool {
-        match access {
-            Access::Shared => self.0.load(Ordering::Acquire) == Self::NOBODY,
-            Access::Exclusive => self
-                .0
-                .compare_exchange(Self::NOBODY, Self::UNDER_WAY, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok(),
-        }
-    }
-
-    fn arrived(&self, panel: &Panel) {
-        self.0.store(Arc::as_ptr(panel).addr(), Ordering::Release);
-    }
-
-    fn written(&self) {
-        self.0.store(Self::NOBODY, Ordering::Release);
-    }
-
-    /// Only the exclusive holder ends its hold; a reader of an older state does not.
-    fn released(&self, panel: &Panel) {
-        let holder = Arc::as_ptr(panel).addr();
-        let _ = self.0.compare_exchange(holder, Self::NOBODY, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

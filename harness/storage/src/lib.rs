@@ -5,24 +5,36 @@
 //! store decides when bytes move and where they rest, never what they are.
 //!
 //! Start at [`Store`]; then [`MemoryStore`], the reference that never waits, and [`DirectStore`], which keeps a
-//! bounded number of bytes in memory and the rest in a file.
+//! bounded number of bytes in memory and the rest in a file, with checksums and, if asked, crash-consistent
+//! generations. [`BufferedStore`] and [`MmapStore`] show what the page cache does, [`NullStore`] what the rest costs.
 //!
-//! `unsafe` lives in three places: the memory behind a buffer (`block`, `buffer`), and the devices that hand that
-//! memory to the kernel.
+//! `unsafe` lives in three places: the memory behind a buffer (`block`, `buffer`), the I/O thread that lends it out
+//! (`io_thread`), and the devices and files that hand it to the kernel.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod block;
+mod blocking;
 mod buffer;
+mod checksum;
 mod device;
 mod direct;
 mod error;
+mod exclusive;
 mod extent;
 mod faulty;
 mod file;
 mod file_store;
+mod filesystem;
+mod generation;
 mod io_thread;
+mod layout;
+mod link;
 mod memory;
+mod null;
+mod order;
+mod page_cache;
 mod pool;
+mod slots;
 mod store;
 mod transfer;
 mod uring;
@@ -34,4 +46,6 @@ pub use extent::{ALIGNMENT, Access, ExtentId, ExtentSpec};
 pub use faulty::{Fault, FaultKind};
 pub use file_store::FileStore;
 pub use memory::MemoryStore;
+pub use null::NullStore;
+pub use page_cache::{Buffered, BufferedStore, Mmap, MmapStore, PageCacheOptions};
 pub use store::{Counters, ReadTicket, Store};

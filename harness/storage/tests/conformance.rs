@@ -164,7 +164,7 @@ fn bytes_are_counted_exactly_with_their_padding() {
             store.flush().unwrap();
             let all: u64 = padded(&ODD_SIZES);
             let counters = store.counters();
-            let expected = if subject.moves_bytes { (2 * all, all) } else { (0, 0) };
+            let expected = if subject.counts { (2 * all, all) } else { (0, 0) };
             assert_eq!((counters.bytes_read, counters.bytes_written), expected);
             assert_eq!(counters.retries, 0);
         });
@@ -216,7 +216,7 @@ fn a_store_dropped_with_reads_and_writes_in_flight_gives_all_memory_back() {
 #[test]
 fn a_panel_outlives_its_store() {
     let mut panels = Vec::new();
-    for subject in SUBJECTS {
+    for subject in SUBJECTS.iter().filter(|subject| subject.keeps) {
         let dir = subjects::temporary_folder();
         let Some(store) = subject.open(dir.path(), &extents(&[8192]), u64::MAX) else { continue };
         write(&*store, 0, 5.0);

@@ -4,15 +4,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use spillbench_storage::{DirectOptions, DirectStore, ExtentSpec, MemoryStore, Panel, StorageError, Store};
+use spillbench_storage::{
+    BufferedStore, DirectOptions, DirectStore, ExtentSpec, MemoryStore, MmapStore, NullStore,
+    PageCacheOptions, Panel, StorageError, Store,
+};
 use tempfile::TempDir;
 
 /// One kind of store.
 pub struct Subject {
     /// As its description begins.
     pub name: &'static str,
-    /// Whether reads and writes move bytes that are counted.
-    pub moves_bytes: bool,
+    /// Whether what is written can be read back.
+    pub keeps: bool,
+    /// Whether bytes are counted.
+    pub counts: bool,
     /// Opens one.
     pub open: Open,
 }
@@ -24,28 +29,56 @@ type Open = fn(&Path, &[ExtentSpec], u64) -> Result<Box<dyn Store>, StorageError
 pub const SUBJECTS: &[Subject] = &[
     Subject {
         name: "memory",
-        moves_bytes: false,
+        keeps: true,
+        counts: false,
         open: |_, extents, _| Ok(Box::new(MemoryStore::new(extents)?)),
     },
     Subject {
         name: "direct",
-        moves_bytes: true,
+        keeps: true,
+        counts: true,
         open: |dir, extents, capacity| {
             Ok(Box::new(DirectStore::open(dir, extents, DirectOptions::new(capacity))?))
         },
     },
+    // The other ends of every option.
     Subject {
         name: "direct",
-        moves_bytes: true,
+        keeps: true,
+        counts: true,
         open: |dir, extents, capacity| {
             let options = DirectOptions {
                 registered_buffers: false,
                 queue_depth: 2,
                 chunk_bytes: 4096,
+                checksums: false,
+                generations: true,
                 ..DirectOptions::new(capacity)
             };
             Ok(Box::new(DirectStore::open(dir, extents, options)?))
         },
+    },
+    Subject {
+        name: "buffered",
+        keeps: true,
+        counts: true,
+        open: |dir, extents, capacity| {
+            Ok(Box::new(BufferedStore::open(dir, extents, PageCacheOptions::new(capacity))?))
+        },
+    },
+    Subject {
+        name: "mmap",
+        keeps: true,
+        counts: true,
+        open: |dir, extents, capacity| {
+            Ok(Box::new(MmapStore::open(dir, extents, PageCacheOptions::new(capacity))?))
+        },
+    },
+    Subject {
+        name: "null",
+        keeps: false,
+        counts: true,
+        open: |_, extents, capacity| Ok(Box::new(NullStore::new(extents, capacity)?)),
     },
 ];
 
@@ -71,9 +104,9 @@ impl Subject {
     }
 }
 
-/// Runs a check on a fresh store of every kind.
+/// Runs a check on a fresh store of every kind that keeps what is written.
 pub fn for_each_store(extents: &[ExtentSpec], capacity: u64, check: impl Fn(&dyn Store)) {
-    for subject in SUBJECTS {
+    for subject in SUBJECTS.iter().filter(|subject| subject.keeps) {
         subject.with(extents, capacity, &check);
     }
 }

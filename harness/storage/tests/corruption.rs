@@ -1,0 +1,102 @@
+//! What is on disk and is not what was written is found, named and never handed out.
+
+mod subjects;
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use spillbench_storage::{
+    Access, BufferedStore, DirectOptions, DirectStore, ExtentId, MmapStore, PageCacheOptions, StorageError,
+    Store,
+};
+use subjects::{extents, fill, temporary_folder};
+
+const SIZES: [u64; 2] = [8192, 3 * 4096 - 4];
+
+/// Flips one bit of the stored file behind the store's back.
+fn flip(dir: &Path, offset: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.join("extents")).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn write_both(store: &dyn Store) {
+    for extent in [ExtentId(0), ExtentId(1)] {
+        let mut panel = store.allocate(extent).unwrap();
+        fill(&mut panel, 1.0);
+        store.begin_write(extent, panel).unwrap();
+    }
+    store.flush().unwrap();
+}
+
+fn direct(dir: &Path, options: DirectOptions) -> Option<DirectStore> {
+    match DirectStore::open(dir, &extents(&SIZES), options) {
+        Ok(store) => Some(store),
+        Err(error) => {
+            println!("skipped: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_an_extent_is_found_and_named() {
+    for offset in [0, 8191, 8192, 8192 + 12287] {
+        let folders = [temporary_folder(), temporary_folder(), temporary_folder()];
+        let options = PageCacheOptions::new(1 << 20);
+        let stores: Vec<(&Path, Box<dyn Store>)> = vec![
+            (
+                folders[1].path(),
+                Box::new(BufferedStore::open(folders[1].path(), &extents(&SIZES), options).unwrap()),
+            ),
+            (
+                folders[2].path(),
+                Box::new(MmapStore::open(folders[2].path(), &extents(&SIZES), options).unwrap()),
+            ),
+        ];
+        let direct = direct(folders[0].path(), DirectOptions::new(1 << 20));
+        let direct = direct.map(|store| (folders[0].path(), Box::new(store) as Box<dyn Store>));
+        for (dir, store) in stores.into_iter().chain(direct) {
+            write_both(&*store);
+            flip(dir, offset);
+            let (rotten, sound) = if offset < 8192 { (0, 1) } else { (1, 0) };
+            let ticket = store.begin_read(ExtentId(sound), Access::Shared).unwrap();
+            drop(store.finish_read(ticket).unwrap());
+            let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
+            let error = store.finish_read(ticket).unwrap_err();
+            let StorageError::Corrupt { path, extent, offset, expected, found } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(path, dir.join("extents"));
+            assert_eq!((extent, offset), (format!("extent {rotten}"), u64::from(rotten) * 8192));
+            assert_ne!(expected, found);
+        }
+    }
+}
+
+#[test]
+fn without_checksums_nobody_looks() {
+    let dir = temporary_folder();
+    let options = DirectOptions { checksums: false, ..DirectOptions::new(1 << 20) };
+    let Some(store) = direct(dir.path(), options) else { return };
+    write_both(&store);
+    flip(dir.path(), 100);
+    let ticket = store.begin_read(ExtentId(0), Access::Shared).unwrap();
+    assert!(subjects::first_wrong(&store.finish_read(ticket).unwrap(), 1.0).is_some());
+}
+
+#[test]
+fn rot_is_found_after_a_recovery_too() {
+    let dir = temporary_folder();
+    let options = DirectOptions { generations: true, ..DirectOptions::new(1 << 20) };
+    let Some(store) = direct(dir.path(), options) else { return };
+    write_both(&store);
+    store.commit(b"").unwrap();
+    drop(store);
+    flip(dir.path(), 5000);
+    let (store, _) = DirectStore::recover(dir.path(), &extents(&SIZES), options).unwrap().unwrap();
+    let ticket = store.begin_read(ExtentId(0), Access::Shared).unwrap();
+    assert!(matches!(store.finish_read(ticket).unwrap_err(), StorageError::Corrupt { .. }));
+}

@@ -1,0 +1,251 @@
+//! A store recovers as its last committed generation left it: after a clean end, after an error, and after being
+//! killed at any moment.
+
+mod subjects;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use spillbench_storage::{
+    Access, DirectOptions, DirectStore, ExtentId, Fault, FaultKind, StorageError, Store,
+};
+use subjects::{Random, extents, fill, first_wrong, temporary_folder};
+
+const SIZES: [u64; 6] = [4, 8192, 40_000, 12_284, 300_000, 64 << 10];
+
+fn options() -> DirectOptions {
+    DirectOptions { generations: true, chunk_bytes: 16 << 10, ..DirectOptions::new(2 << 20) }
+}
+
+fn open(dir: &Path, options: DirectOptions) -> Option<DirectStore> {
+    match DirectStore::open(dir, &extents(&SIZES), options) {
+        Ok(store) => Some(store),
+        Err(error @ (StorageError::DirectRefused { .. } | StorageError::UringRefused { .. })) => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn write(store: &DirectStore, extent: u32, value: f32) -> Result<(), StorageError> {
+    let mut panel = store.allocate(ExtentId(extent))?;
+    fill(&mut panel, value);
+    store.begin_write(ExtentId(extent), panel)
+}
+
+/// Whether the extents that generation `number` changes include this one.
+fn is_changed(number: u64, extent: u32) -> bool {
+    Random::new(number * 31 + u64::from(extent)).below(3) > 0
+}
+
+/// Writes what generation `number` changes.
+fn write_generation(store: &DirectStore, number: u64) -> Result<(), StorageError> {
+    for extent in (0..SIZES.len() as u32).filter(|extent| is_changed(number, *extent)) {
+        write(store, extent, number as f32)?;
+    }
+    Ok(())
+}
+
+/// That every extent is as generation `number` has it: written by the last generation that changed it, or zeros.
+fn assert_is_generation(store: &DirectStore, number: u64) {
+    for extent in 0..SIZES.len() as u32 {
+        let ticket = store.begin_read(ExtentId(extent), Access::Shared).unwrap();
+        let panel = store.finish_read(ticket).unwrap();
+        let writer = (1..=number).rev().find(|number| is_changed(*number, extent));
+        let right = match writer {
+            Some(writer) => first_wrong(&panel, writer as f32).is_none(),
+            None => panel.as_f32().iter().all(|element| element.to_bits() == 0),
+        };
+        assert!(right, "extent {extent} of generation {number}");
+    }
+}
+
+fn number_in(payload: &[u8]) -> u64 {
+    u64::from_le_bytes(payload.try_into().unwrap())
+}
+
+fn recover(dir: &Path) -> Option<(DirectStore, u64)> {
+    let recovered = DirectStore::recover(dir, &extents(&SIZES), options()).unwrap();
+    recovered.map(|(store, payload)| (store, number_in(&payload)))
+}
+
+#[test]
+fn a_store_recovers_as_committed_whatever_was_written_since() {
+    let dir = temporary_folder();
+    assert!(recover(dir.path()).is_none());
+    let Some(mut store) = open(dir.path(), options()) else { return };
+    for number in 1..8 {
+        write_generation(&store, number).unwrap();
+        assert_eq!(store.commit(&number.to_le_bytes()).unwrap(), number);
+        // Twice, so that the uncommitted slot is written again; all, so that extents never written are too.
+        for extent in (0..SIZES.len() as u32).chain(0..SIZES.len() as u32) {
+            write(&store, extent, -1.0).unwrap();
+        }
+        store.flush().unwrap();
+        drop(store);
+        let recovered;
+        (store, recovered) = recover(dir.path()).unwrap();
+        assert_eq!(recovered, number);
+        assert_is_generation(&store, number);
+    }
+}
+
+#[test]
+fn opening_anew_forgets_the_generations() {
+    let dir = temporary_folder();
+    let Some(store) = open(dir.path(), options()) else { return };
+    write_generation(&store, 1).unwrap();
+    store.commit(&[]).unwrap();
+    drop(store);
+    drop(open(dir.path(), options()));
+    assert!(recover(dir.path()).is_none());
+}
+
+#[test]
+fn a_store_without_generations_commits_none() {
+    let dir = temporary_folder();
+    let Some(store) = open(dir.path(), DirectOptions::new(1 << 20)) else { return };
+    let error = store.commit(b"").unwrap_err();
+    assert!(matches!(error, StorageError::InvalidOption { field: "generations", .. }), "{error}");
+}
+
+#[test]
+fn a_generation_of_other_extents_is_refused() {
+    let dir = temporary_folder();
+    let Some(store) = open(dir.path(), options()) else { return };
+    store.commit(b"").unwrap();
+    drop(store);
+    let error = DirectStore::recover(dir.path(), &extents(&[4]), options()).err().unwrap();
+    assert!(matches!(error, StorageError::OtherGeneration { .. }), "{error}");
+}
+
+#[test]
+fn two_stores_cannot_have_one_folder() {
+    let dir = temporary_folder();
+    let Some(store) = open(dir.path(), options()) else { return };
+    store.commit(&1_u64.to_le_bytes()).unwrap();
+    std::thread::scope(|scope| {
+        let recovering =
+            scope.spawn(|| DirectStore::recover(dir.path(), &extents(&SIZES), options()).err().unwrap());
+        let opening =
+            scope.spawn(|| DirectStore::open(dir.path(), &extents(&SIZES), options()).err().unwrap());
+        for refused in [recovering, opening] {
+            let error = refused.join().unwrap();
+            assert!(matches!(error, StorageError::InUse { .. }), "{error}");
+        }
+    });
+    drop(store);
+    assert_eq!(recover(dir.path()).unwrap().1, 1, "a refused opening left the generation alone");
+}
+
+#[test]
+fn an_error_at_any_operation_leaves_the_last_committed_generation() {
+    for operation in 0.. {
+        let dir = temporary_folder();
+        let fault = Some(Fault { operation, kind: FaultKind::Errno(libc::EIO) });
+        let Some(store) = open(dir.path(), DirectOptions { fault, ..options() }) else { return };
+        let mut committed = 0;
+        let result = (1..5).try_for_each(|number| {
+            write_generation(&store, number)?;
+            committed = store.commit(&number.to_le_bytes())?;
+            Ok::<(), StorageError>(())
+        });
+        drop(store);
+        match recover(dir.path()) {
+            Some((store, number)) => {
+                assert_eq!(number, committed);
+                assert_is_generation(&store, number);
+            }
+            None => assert_eq!(committed, 0),
+        }
+        if result.is_ok() {
+            assert!(operation > 30, "{operation} operations");
+            return;
+        }
+    }
+}
+
+/// Names the folder of the process that is to be killed.
+const KILLED: &str = "SPILLBENCH_STORAGE_KILLED";
+
+/// Not a test: what the process to be killed does. It goes on from what it recovers, and says each step.
+#[test]
+fn process_that_is_killed() {
+    let Some(dir) = std::env::var_os(KILLED).map(PathBuf::from) else { return };
+    let (store, mut number) = recover(&dir).unwrap_or_else(|| (open(&dir, options()).unwrap(), 0));
+    let mut out = std::io::stdout().lock();
+    loop {
+        number += 1;
+        for extent in 0..SIZES.len() as u32 {
+            // What is not part of the generation is written too, and then as the generation has it.
+            write(&store, extent, -1.0).unwrap();
+            writeln!(out, "extent {extent}").unwrap();
+        }
+        restore_unchanged(&store, number);
+        write_generation(&store, number).unwrap();
+        writeln!(out, "commit {number}").unwrap();
+        store.commit(&number.to_le_bytes()).unwrap();
+        writeln!(out, "committed {number}").unwrap();
+    }
+}
+
+/// Writes the extents that generation `number` does not change as the generations before it have them.
+fn restore_unchanged(store: &DirectStore, number: u64) {
+    for extent in (0..SIZES.len() as u32).filter(|extent| !is_changed(number, *extent)) {
+        match (1..number).rev().find(|number| is_changed(*number, extent)) {
+            Some(writer) => write(store, extent, writer as f32).unwrap(),
+            None => store.begin_write(ExtentId(extent), store.allocate(ExtentId(extent)).unwrap()).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_moment_leaves_exactly_one_committed_generation() {
+    const KILLS: u64 = 40;
+    let dir = temporary_folder();
+    if open(dir.path(), options()).is_none() {
+        return;
+    }
+    let mut random = Random::new(2026);
+    let (mut last, mut unacknowledged) = (0, 0);
+    for kill in 0..KILLS {
+        let acknowledged = run_and_kill(dir.path(), &mut random).unwrap_or(last);
+        let recovered = recover(dir.path());
+        let number = recovered.as_ref().map_or(0, |(_, number)| *number);
+        assert!(
+            number == acknowledged || number == acknowledged + 1,
+            "kill {kill}: {number} after {acknowledged}"
+        );
+        unacknowledged += number - acknowledged;
+        if let Some((store, number)) = recovered {
+            assert_is_generation(&store, number);
+        }
+        last = number;
+    }
+    println!("{KILLS} kills, {last} generations, {unacknowledged} committed but not yet said so");
+    assert!(last > KILLS / 2, "generations were committed between the kills");
+}
+
+/// Starts the process, kills it a random while after a random line of its output; returns the last generation it
+/// said it had committed.
+fn run_and_kill(dir: &Path, random: &mut Random) -> Option<u64> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "process_that_is_killed", "--nocapture"])
+        .env(KILLED, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let started = lines.by_ref().find(|line| line.as_ref().is_ok_and(|line| line.contains("extent 0")));
+    assert!(started.is_some(), "the process works");
+    let said = lines.by_ref().take(random.below(40) as usize).collect::<Vec<_>>();
+    for _ in 0..random.below(300_000) {
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = said.into_iter().chain(lines).map_while(Result::ok);
+    said.filter_map(|line| line.strip_prefix("committed ")?.parse().ok()).last()
+}

@@ -8,15 +8,25 @@
 #![forbid(unsafe_code)]
 
 pub mod claim;
+mod claim_rules;
 pub mod config;
+pub mod document;
 pub mod event;
+pub mod problem;
+mod rules;
+pub mod scenario;
+mod shape;
+mod structure;
 pub mod study;
 pub mod summary;
 pub mod trial;
 pub mod units;
 
 pub use config::Config;
+pub use document::Document;
 pub use event::Event;
+pub use problem::{Place, Problem, Problems};
+pub use scenario::json_schema;
 pub use study::Study;
 pub use summary::Summary;
 pub use trial::Trial;

@@ -1,13 +1,20 @@
 //! A scenario file as a whole, and its expansion into trials.
 
-use std::collections::BTreeMap;
+mod expand;
+mod varied;
 
+use std::{collections::BTreeMap, path::Path};
+
+pub(crate) use expand::Arm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub(crate) use varied::Plan;
 
 use crate::{
     claim::{Claim, Reference},
+    document::Document,
+    problem::Problems,
     trial::Trial,
 };
 
@@ -30,7 +37,7 @@ pub enum Seeds {
     /// Seeds 1 to n.
     Count(#[schemars(range(min = 1))] u64),
     /// These seeds.
-    List(Vec<u64>),
+    List(#[schemars(length(min = 1))] Vec<u64>),
 }
 
 impl Default for Seeds {
@@ -40,6 +47,14 @@ impl Default for Seeds {
 }
 
 impl Seeds {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Count(n) => *n,
+            Self::List(list) => list.len() as u64,
+        }
+    }
+
     /// The seeds, in order.
     pub fn values(&self) -> Vec<u64> {
         match self {
@@ -62,4 +77,14 @@ pub struct Study {
     pub references: Vec<Reference>,
     /// What is run.
     pub trials: Vec<Trial>,
+}
+
+impl Study {
+    /// Reads and expands the scenario at `path`, with the flags `sets`, each `<key>=<value>`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the scenario, each problem once and with its place.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, Problems> {
+        Self::expand(&Document::load(path, sets)?)
+    }
 }

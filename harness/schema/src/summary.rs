@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// How a trial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// It did all its steps.
@@ -14,7 +15,7 @@ pub enum Status {
 }
 
 /// A distribution of durations in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Durations {
     /// 50th percentile.
     pub median: f64,
@@ -25,7 +26,7 @@ pub struct Durations {
 }
 
 /// Where the ranks' time went while training, in seconds, the mean over ranks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimeShares {
     /// Products, activations, updates.
     pub compute: f64,
@@ -40,7 +41,7 @@ pub struct TimeShares {
 }
 
 /// What a finished trial leaves behind. Written last, by a temporary file and a rename: its presence means finished.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// How it ended.
     pub status: Status,
@@ -102,6 +103,51 @@ pub struct Summary {
     pub time_s: TimeShares,
     /// Hash (BLAKE3) of all parameters in layer order, little-endian f32, auxiliary heads left out.
     pub weights_hash: String,
+}
+
+/// A field of [`Summary`], as claims name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// The field; a field within a field is dotted: `step_time_s.median`.
+    pub name: String,
+    /// Whether it is a number.
+    pub numeric: bool,
+}
+
+impl Summary {
+    /// The fields that claims may name, sorted. Factors are left out: they are what was set.
+    pub fn metrics() -> Vec<Metric> {
+        let schema = schemars::schema_for!(Self).to_value();
+        let mut metrics = Vec::new();
+        collect_metrics(&schema, &schema, "", &mut metrics);
+        metrics
+    }
+
+    /// The value of a metric: none for an unknown name and for an optional field that is not set.
+    pub fn metric(&self, name: &str) -> Option<Value> {
+        let summary = serde_json::to_value(self).ok()?;
+        let value = name.split('.').try_fold(&summary, |value, part| value.get(part))?;
+        (!value.is_null()).then(|| value.clone())
+    }
+}
+
+fn collect_metrics(root: &Value, schema: &Value, prefix: &str, metrics: &mut Vec<Metric>) {
+    let Some(properties) = schema["properties"].as_object() else { return };
+    for (key, property) in properties {
+        let name = format!("{prefix}{key}");
+        let target =
+            property["$ref"].as_str().and_then(|target| root.pointer(target.trim_start_matches('#')));
+        match target {
+            Some(target) if target.get("properties").is_some() => {
+                collect_metrics(root, target, &format!("{name}."), metrics);
+            }
+            _ if property.get("additionalProperties").is_some() => {}
+            _ => {
+                let types = property["type"].to_string();
+                metrics.push(Metric { name, numeric: types.contains("number") || types.contains("integer") });
+            }
+        }
+    }
 }
 
 /// What surrounds a trial: enough to repeat it. Written when the trial starts.

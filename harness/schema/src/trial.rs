@@ -40,12 +40,39 @@ impl Trial {
         hash(&self.config.execution())
     }
 
+    /// The trial as YAML, every default filled: `resolved.yaml`.
+    pub fn resolved_yaml(&self) -> String {
+        // Through JSON, so that variants are mappings, as in scenarios, and not YAML tags.
+        let value = serde_json::to_value(self).expect("a trial is plain data");
+        serde_yaml::to_string(&value).expect("JSON is YAML")
+    }
+
+    /// Reads what [`Trial::resolved_yaml`] wrote.
+    ///
+    /// # Errors
+    /// Text that is not a trial, with its line where it is not YAML.
+    pub fn from_resolved_yaml(text: &str) -> Result<Self, ResolvedError> {
+        let value: Value = serde_yaml::from_str(text)?;
+        Ok(serde_json::from_value(value)?)
+    }
+
     /// How tables name this trial's configuration: the arm, and its factors by their last key.
     pub fn label(&self) -> String {
         let factors: Vec<String> =
             self.factors.iter().map(|(key, value)| format!("{}={}", short_key(key), plain(value))).collect();
         if factors.is_empty() { self.arm.clone() } else { format!("{} ({})", self.arm, factors.join(", ")) }
     }
+}
+
+/// Why a `resolved.yaml` cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolvedError {
+    /// The text is not YAML.
+    #[error("a resolved trial that is not YAML; was it edited or cut off?")]
+    Yaml(#[from] serde_yaml::Error),
+    /// The YAML is not a trial of this version.
+    #[error("YAML that is not a resolved trial of this version")]
+    Trial(#[from] serde_json::Error),
 }
 
 /// The last part of a dotted key: `interval` of `parallelism.layerwise.interval`.

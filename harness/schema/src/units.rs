@@ -77,6 +77,9 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// What sizes in text look like.
+pub(crate) const BYTES_PATTERN: &str = "^ *[0-9]+(\\.[0-9]+)? *([kKmMgGtT]?[iI]?[bB])? *$";
+
 impl JsonSchema for Bytes {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Bytes".into()
@@ -87,7 +90,7 @@ impl JsonSchema for Bytes {
             "description": "A number of bytes, as an integer or with a unit: 256MiB, 1.5GiB, 2GB.",
             "type": ["integer", "string"],
             "minimum": 0,
-            "pattern": "^ *[0-9]+(\\.[0-9]+)? *([kKMGT]i?)?B? *$",
+            "pattern": BYTES_PATTERN,
         })
     }
 }

@@ -73,3 +73,15 @@ pub enum Activation {
     /// z · sigmoid(z) (also called swish)
     Silu,
 }
+
+impl NetworkConfig {
+    /// Layers after `repeat`. A layer's activation belongs to it, also where it is computed apart (GELU, SiLU).
+    pub fn layer_count(&self) -> usize {
+        self.layers.iter().fold(0, |count, LayerSpec::Linear(linear)| count.saturating_add(linear.repeat))
+    }
+
+    /// Values in one sample; none where the product overflows.
+    pub fn input_len(&self) -> Option<usize> {
+        self.input.iter().try_fold(1_usize, |product, dimension| product.checked_mul(*dimension))
+    }
+}

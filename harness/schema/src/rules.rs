@@ -1,0 +1,237 @@
+//! Rules between keys of one configuration. Each is told at the place of the key to change, with its remedy.
+//!
+//! A rule looks only at sections that can be read, so one broken section does not hide what is wrong in others.
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    config::{
+        DataConfig, DataParallel, DataSource, LayerSpec, Layerwise, ModelParallel, NetworkConfig,
+        OptimizerConfig, Parallelism, StorageConfig, StorageMode, TrainConfig, Update,
+    },
+    document::Node,
+    problem::Problem,
+};
+
+/// Pixels of an image of `mnist` and `digits`.
+const IMAGE_LEN: usize = 784;
+/// Their classes.
+const CLASSES: usize = 10;
+/// What direct I/O is aligned to.
+const IO_ALIGNMENT: u64 = 4096;
+
+/// Checks a configuration whose form has been checked.
+pub(crate) fn check(config: &Node, problems: &mut Vec<Problem>) {
+    let mut rules = Rules { config, problems };
+    let data: Option<DataConfig> = rules.section("data");
+    let network: Option<NetworkConfig> = rules.section("network");
+    let train: Option<TrainConfig> = rules.section("train");
+    let parallelism: Option<Parallelism> = rules.section_or_default("parallelism");
+    let storage: Option<StorageConfig> = rules.section_or_default("storage");
+
+    rules.duration();
+    if let Some(train) = &train {
+        rules.shards(train);
+    }
+    if let (Some(train), Some(parallelism)) = (&train, &parallelism) {
+        rules.data_ranks(train, parallelism);
+        rules.folded_update(train, parallelism);
+    }
+    if let (Some(network), Some(parallelism)) = (&network, &parallelism) {
+        rules.layers(network, parallelism);
+    }
+    if let Some(storage) = &storage {
+        rules.storage(storage);
+    }
+    if let (Some(data), Some(network)) = (&data, &network) {
+        rules.images(data, network);
+    }
+}
+
+struct Rules<'a> {
+    config: &'a Node,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn section<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_value(self.config.child(key)?.to_json()).ok()
+    }
+
+    fn section_or_default<T: DeserializeOwned + Default>(&self, key: &str) -> Option<T> {
+        if self.config.child(key).is_none() { Some(T::default()) } else { self.section(key) }
+    }
+
+    fn report(&mut self, key: &str, message: impl Into<String>) {
+        self.problems.push(Problem::new(self.config.place_of(key), message));
+    }
+
+    fn is_set(&self, key: &str) -> bool {
+        self.config.at(key).is_some_and(|node| !node.is_null())
+    }
+
+    fn duration(&mut self) {
+        match (self.is_set("train.epochs"), self.is_set("train.steps")) {
+            (true, true) => self.report(
+                "train.steps",
+                "train.epochs and train.steps are both given; keep one (`epochs: null` unsets an inherited one)",
+            ),
+            (false, false) if self.is_set("train") => {
+                self.report("train", "neither train.epochs nor train.steps is given; add one of them");
+            }
+            _ => {}
+        }
+    }
+
+    fn shards(&mut self, train: &TrainConfig) {
+        let &TrainConfig { shards, micro_batches, batch_size, .. } = train;
+        if !shards.is_power_of_two() {
+            let near = shards.max(1).next_power_of_two();
+            self.report(
+                "train.shards",
+                format!("train.shards is {shards} but must be a power of two, for example {near}"),
+            );
+        }
+        let parts = shards.saturating_mul(micro_batches);
+        if parts > batch_size {
+            let key = if self.is_set("train.micro_batches") { "train.micro_batches" } else { "train.shards" };
+            self.report(
+                key,
+                format!(
+                    "train.batch_size is {batch_size} but is cut into {shards} shards of {micro_batches} \
+                     micro-batches; set train.batch_size to {parts} or more, or cut less"
+                ),
+            );
+        }
+    }
+
+    fn data_ranks(&mut self, train: &TrainConfig, parallelism: &Parallelism) {
+        let Parallelism::Data(DataParallel::Sync(sync)) = parallelism else { return };
+        let (ranks, shards) = (sync.ranks, train.shards);
+        let key = "parallelism.data.sync.ranks";
+        if !ranks.is_power_of_two() {
+            let near = ranks.max(1).next_power_of_two();
+            self.report(key, format!("{key} is {ranks} but must be a power of two, for example {near}"));
+        } else if !shards.is_multiple_of(ranks) {
+            self.report(
+                key,
+                format!(
+                    "train.shards is {shards} but {key} is {ranks}; set train.shards to {ranks} or a multiple \
+                     that is a power of two"
+                ),
+            );
+        }
+    }
+
+    fn folded_update(&mut self, train: &TrainConfig, parallelism: &Parallelism) {
+        if train.update != Update::Folded {
+            return;
+        }
+        let obstacles = [
+            (!matches!(train.optimizer, OptimizerConfig::Sgd(_)), "train.optimizer: sgd"),
+            (train.shards != 1, "train.shards: 1"),
+            (train.micro_batches != 1, "train.micro_batches: 1"),
+            (!matches!(parallelism, Parallelism::Single {}), "parallelism: single"),
+        ];
+        let needs: Vec<_> = obstacles.iter().filter(|(unmet, _)| *unmet).map(|(_, need)| *need).collect();
+        if !needs.is_empty() {
+            let message = format!(
+                "train.update: folded needs {}; set that, or train.update to formed",
+                needs.join(" and ")
+            );
+            self.report("train.update", message);
+        }
+    }
+
+    fn layers(&mut self, network: &NetworkConfig, parallelism: &Parallelism) {
+        let layers = network.layer_count();
+        match parallelism {
+            Parallelism::Model(ModelParallel::Pipeline(pipeline)) if pipeline.ranks > layers => {
+                let key = "parallelism.model.pipeline.ranks";
+                self.report(
+                    key,
+                    format!(
+                        "{key} is {} but the network has {layers} layers; set it to {layers} or less",
+                        pipeline.ranks
+                    ),
+                );
+            }
+            Parallelism::Layerwise(layerwise) => self.groups(layerwise, layers),
+            _ => {}
+        }
+    }
+
+    fn groups(&mut self, layerwise: &Layerwise, layers: usize) {
+        let key = "parallelism.layerwise.groups";
+        let groups = layerwise.groups.as_deref();
+        for (index, size) in groups.unwrap_or_default().iter().enumerate() {
+            if *size == 0 {
+                self.report(&format!("{key}.{index}"), format!("{key} has a group of 0 layers; remove it"));
+            }
+        }
+        if let Some(groups) = groups {
+            let sum = groups.iter().fold(0_usize, |sum, size| sum.saturating_add(*size));
+            if sum != layers {
+                self.report(
+                    key,
+                    format!(
+                        "{key} hold {sum} layers together but the network has {layers}; make them sum to {layers}"
+                    ),
+                );
+            }
+        }
+        let count = groups.map_or(layers, <[usize]>::len);
+        if let Some(ranks) = layerwise.ranks.filter(|ranks| *ranks > count) {
+            let key = "parallelism.layerwise.ranks";
+            self.report(
+                key,
+                format!("more ranks than groups: {key} is {ranks} but there are {count} groups; set it to {count} or less"),
+            );
+        }
+    }
+
+    fn storage(&mut self, storage: &StorageConfig) {
+        if storage.mode == StorageMode::Direct && storage.memory_budget.is_none() {
+            self.report(
+                "storage.mode",
+                "storage.mode: direct needs storage.memory_budget; add it, for example 256MiB",
+            );
+        }
+        let chunk = storage.chunk.0;
+        if chunk == 0 || !chunk.is_multiple_of(IO_ALIGNMENT) {
+            self.report(
+                "storage.chunk",
+                format!("storage.chunk is {chunk} bytes but must be a positive multiple of {IO_ALIGNMENT}, for example 1MiB"),
+            );
+        }
+    }
+
+    fn images(&mut self, data: &DataConfig, network: &NetworkConfig) {
+        if data.source == DataSource::Synthetic {
+            return;
+        }
+        let source = data.source.name();
+        if network.input_len() != Some(IMAGE_LEN) {
+            self.report(
+                "network.input",
+                format!(
+                    "data.source is {source}, whose images have {IMAGE_LEN} pixels, so the dimensions of \
+                     network.input must multiply to {IMAGE_LEN}; set it to [{IMAGE_LEN}]"
+                ),
+            );
+        }
+        let last = network.layers.len().saturating_sub(1);
+        if let Some(LayerSpec::Linear(linear)) = network.layers.last() {
+            if linear.units < CLASSES {
+                self.report(
+                    &format!("network.layers.{last}.linear.units"),
+                    format!(
+                        "data.source is {source}, which has {CLASSES} classes, but the last layer has {} units; \
+                         set them to {CLASSES} or more",
+                        linear.units
+                    ),
+                );
+            }
+        }
+    }
+}

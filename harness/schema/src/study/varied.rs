@@ -1,0 +1,177 @@
+//! What a scenario's matrix varies: keys, their values, and the points that an arm takes of them.
+
+use serde_json::Value;
+
+use super::Seeds;
+use crate::{
+    document::{Assignment, Entry, Node},
+    problem::{Place, Problem, suggestion},
+    shape::{has_key, known_key},
+};
+
+/// A key and the values it takes.
+pub(crate) struct Varied<'a> {
+    /// The dotted key.
+    pub(crate) key: &'a str,
+    place: &'a Place,
+    /// The values, in order.
+    pub(crate) values: &'a [Node],
+}
+
+/// A matrix whose keys are known and whose lists are sound; what was not is told apart.
+pub(crate) struct Plan<'a> {
+    grid: Vec<Varied<'a>>,
+    zip: Vec<Varied<'a>>,
+    /// The seeds.
+    pub(crate) seeds: Seeds,
+}
+
+/// One point: the values of the keys that an arm has.
+pub(crate) type Point<'a> = Vec<(&'a str, &'a Node)>;
+
+impl<'a> Plan<'a> {
+    pub(crate) fn new(root: &'a Node, problems: &mut Vec<Problem>) -> Self {
+        let entries = |part| root.at(part).map_or(&[][..], Node::entries);
+        let grid = varied(entries("matrix.grid"), problems);
+        for key in &grid {
+            repeated_values(key.key, key.values, problems);
+        }
+        let zip = varied(entries("matrix.zip"), problems);
+        for key in &zip {
+            if grid.iter().any(|other| other.key == key.key) {
+                let message = format!("`{}` is in matrix.grid and in matrix.zip; keep it in one", key.key);
+                problems.push(Problem::new(key.place, message));
+            }
+            if key.values.len() != zip[0].values.len() {
+                let message = format!(
+                    "the lists of matrix.zip advance together, but `{}` has {} values and `{}` has {}",
+                    key.key,
+                    key.values.len(),
+                    zip[0].key,
+                    zip[0].values.len()
+                );
+                problems.push(Problem::new(key.place, message));
+            }
+        }
+        if let Some(seeds) = root.at("matrix.seeds") {
+            repeated_values("matrix.seeds", seeds.items(), problems);
+        }
+        let seeds = root.at("matrix.seeds").and_then(|seeds| serde_json::from_value(seeds.to_json()).ok());
+        Self { grid, zip, seeds: seeds.unwrap_or_default() }
+    }
+
+    /// All keys, those of `grid` first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Varied<'a>> {
+        self.grid.iter().chain(&self.zip)
+    }
+
+    /// The keys that a configuration has.
+    pub(crate) fn keys_of(&self, config: &Node) -> Vec<&Varied<'a>> {
+        self.keys().filter(|varied| has_key(config, varied.key)).collect()
+    }
+
+    /// Tells the keys that none of the configurations has.
+    pub(crate) fn check_use(&self, configs: &[&Node], problems: &mut Vec<Problem>) {
+        for varied in self.keys() {
+            if !configs.iter().any(|config| has_key(config, varied.key)) {
+                let message = format!(
+                    "no arm has the key `{}`; select what it belongs to in an arm, or take it out of the matrix",
+                    varied.key
+                );
+                problems.push(Problem::new(varied.place, message));
+            }
+        }
+    }
+
+    /// How many points a configuration takes, at most.
+    pub(crate) fn count(&self, config: &Node) -> u64 {
+        self.dimensions(config)
+            .iter()
+            .fold(1, |count, dimension| count.saturating_mul(dimension.len() as u64))
+    }
+
+    /// The points of a configuration, the first key outermost.
+    pub(crate) fn points(&self, config: &Node) -> Vec<Point<'a>> {
+        self.dimensions(config).into_iter().fold(vec![Vec::new()], |points, dimension| {
+            let extended = |point: &Point<'a>| {
+                let point = point.clone();
+                dimension.iter().map(move |step| [point.as_slice(), step].concat()).collect::<Vec<_>>()
+            };
+            points.iter().flat_map(extended).collect()
+        })
+    }
+
+    /// Each grid key alone, then the rows of `zip`, as far as the configuration has their keys.
+    fn dimensions(&self, config: &Node) -> Vec<Vec<Point<'a>>> {
+        let has = |varied: &&Varied<'a>| has_key(config, varied.key);
+        let mut dimensions: Vec<Vec<Point<'a>>> = self
+            .grid
+            .iter()
+            .filter(has)
+            .map(|varied| varied.values.iter().map(|value| vec![(varied.key, value)]).collect())
+            .collect();
+        let zip: Vec<_> = self.zip.iter().filter(has).collect();
+        let rows = zip.iter().map(|varied| varied.values.len()).min().unwrap_or(0);
+        if rows > 0 {
+            let row = |index: usize| zip.iter().map(|v| (v.key, &v.values[index])).collect::<Point<'a>>();
+            let mut dimension: Vec<Point<'a>> = Vec::with_capacity(rows);
+            for point in (0..rows).map(row) {
+                // Rows that differ only in keys this configuration lacks are one row.
+                if !dimension.iter().any(|other| factors(other) == factors(&point)) {
+                    dimension.push(point);
+                }
+            }
+            dimensions.push(dimension);
+        }
+        dimensions
+    }
+}
+
+/// The values of a point, without their places.
+pub(crate) fn factors(point: &Point<'_>) -> Vec<(String, Value)> {
+    point.iter().map(|(key, value)| ((*key).to_owned(), value.to_json())).collect()
+}
+
+/// The value of a point's key, to be laid over a configuration.
+pub(crate) fn assignment(key: &str, value: &Node) -> Assignment {
+    Assignment {
+        path: key.split('.').map(str::to_owned).collect(),
+        value: value.clone(),
+        place: value.place.clone(),
+    }
+}
+
+/// The entries of `grid` or `zip` that name known keys and have lists. A value may repeat in `zip`.
+fn varied<'a>(entries: &'a [Entry], problems: &mut Vec<Problem>) -> Vec<Varied<'a>> {
+    let mut all = Vec::new();
+    for Entry { key, key_place: place, value } in entries {
+        if let Err(unknown) = known_key(key) {
+            let within = match unknown.parent.as_str() {
+                "" => String::new(),
+                parent => format!(" in `{parent}`"),
+            };
+            let message = format!(
+                "unknown key `{}`{within}{}",
+                unknown.segment,
+                suggestion(&unknown.segment, &unknown.valid)
+            );
+            problems.push(Problem::new(place, message));
+        } else if let crate::document::Content::Sequence(values) = &value.content {
+            if values.is_empty() {
+                problems
+                    .push(Problem::new(&value.place, format!("`{key}` has no values; give it at least one")));
+            }
+            all.push(Varied { key, place, values });
+        }
+    }
+    all
+}
+
+fn repeated_values(key: &str, values: &[Node], problems: &mut Vec<Problem>) {
+    for (index, value) in values.iter().enumerate() {
+        if values[..index].iter().any(|other| other.to_json() == value.to_json()) {
+            let message = format!("`{key}` has the value {} twice; remove one", value.to_json());
+            problems.push(Problem::new(&value.place, message));
+        }
+    }
+}

@@ -1,1 +1,54 @@
-fn main() {}
+//! The command line of Spillbench. This file is its table of contents: parse, dispatch, print an error, exit.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod check;
+mod colour;
+mod data;
+mod exit;
+mod plan;
+mod report;
+mod run;
+mod study;
+mod trial;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::{
+    arguments::{Arguments, Command},
+    exit::{Exit, Failure},
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    colour::choose(arguments.color);
+    match dispatch(arguments.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("{}: {:#}", colour::error("error"), failure.error);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Plan(arguments) => plan::plan(&arguments),
+        Command::Report(arguments) => report::report(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Data(arguments) => data::data(&arguments),
+        Command::Schema => {
+            println!("{:#}", spillbench_schema::scenario::json_schema());
+            Ok(Exit::Fine)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "spillbench", &mut std::io::stdout());
+            Ok(Exit::Fine)
+        }
+        Command::Trial { folder } => trial::trial(&folder),
+    }
+}

@@ -68,6 +68,16 @@ pub fn load_from(
     }
 }
 
+/// Samples to train on, to validate with and to test on, without loading them.
+///
+/// # Errors
+///
+/// More samples are asked for than there are.
+pub fn counts(config: &DataConfig) -> Result<[usize; 3], DataError> {
+    let split = Split::resolve(config)?;
+    Ok([split.train.len(), split.validation.len(), split.test.len()])
+}
+
 /// Upper estimate in bytes of what [`load`] will hold: a byte a pixel and a byte a label. Loads nothing; for
 /// a configuration that [`load`] rejects, the estimate is of no use.
 pub fn resident_bytes(config: &DataConfig, input: &[usize]) -> u64 {

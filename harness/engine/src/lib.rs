@@ -1,1 +1,30 @@
-//! engine
+//! Trains one trial: executes its [schedule](spillbench_schedule) on real tensors, threads and a store.
+//!
+//! [`train`] is the whole of it. Ranks are threads, each with a rayon pool of its own; a rank executes its operations
+//! in order ([`rank`]), with parameters from a [`residency::Domain`] and samples in a [`workspace::Workspace`].
+//! Nothing here decides what is done: that is the schedule's.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod hash;
+mod initial;
+mod layer;
+mod ledger;
+mod machine;
+mod order;
+mod random;
+mod rank;
+mod recorder;
+mod reduction;
+mod residency;
+mod team;
+mod tensor;
+mod trainer;
+mod transport;
+mod workspace;
+
+pub use error::EngineError;
+pub use machine::machine;
+pub use recorder::Progress;
+pub use trainer::{Environment, open_plan, train};

@@ -1,0 +1,61 @@
+//! How the program ends: exit codes, and errors that carry one.
+
+use std::{fmt, process::ExitCode};
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine,
+    /// A bug or a machine's failure.
+    Internal,
+    /// The command line or a scenario is wrong.
+    Usage,
+    /// A claim or a regression check failed.
+    CheckFailed,
+    /// Nothing was run or compared.
+    Nothing,
+    /// A check could not be decided.
+    Inconclusive,
+    /// Some trial failed.
+    TrialFailed,
+    /// The user interrupted.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Internal => 1,
+            Exit::Usage => 2,
+            Exit::CheckFailed => 3,
+            Exit::Nothing => 4,
+            Exit::Inconclusive => 5,
+            Exit::TrialFailed => 100,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// An error, and how the program ends on it.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: anyhow::Error,
+    /// How the program ends.
+    pub exit: Exit,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), exit: Exit::Internal }
+    }
+}
+
+impl Failure {
+    /// An error of whoever wrote the command line or the scenario.
+    pub fn usage(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { error: anyhow::Error::msg(error), exit: Exit::Usage }
+    }
+}

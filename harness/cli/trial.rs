@@ -1,0 +1,72 @@
+//! `spillbench trial`: one prepared trial, in this process.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    process::Command,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use spillbench_data::DataLocations;
+use spillbench_engine::{Environment, Opened, Progress};
+use spillbench_runner::{ChildLine, TrialFolder, watch_parent, write_atomically};
+use spillbench_schema::{Trial, document, summary::Manifest};
+
+use crate::exit::{Exit, Failure};
+
+pub fn trial(folder: &Path) -> Result<Exit, Failure> {
+    watch_parent();
+    let place = TrialFolder::at(folder.to_owned());
+    let path = folder.join("resolved.yaml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let trial = document::read_resolved(&text).with_context(|| format!("in {}", path.display()))?;
+    let log = folder.join("events.jsonl");
+    let log = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+    let mut events = BufWriter::new(log);
+    let mut progress = |progress: Progress| {
+        let Progress { step, steps, loss } = progress;
+        if let Ok(line) = serde_json::to_string(&ChildLine { step, steps, loss }) {
+            // Nobody may be listening.
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    };
+    let mut manifest = Ok(());
+    let summary = spillbench_engine::train(
+        &trial,
+        Environment {
+            state_dir: &place.state(),
+            locations: &DataLocations::from_env(),
+            events: &mut events,
+            progress: &mut progress,
+            opened: &mut |opened| manifest = write_manifest(folder, &trial, opened),
+        },
+    )?;
+    manifest?;
+    place.finish(&summary)?;
+    Ok(Exit::Fine)
+}
+
+fn write_manifest(folder: &Path, trial: &Trial, opened: Opened) -> Result<(), anyhow::Error> {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let manifest = Manifest {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_revision: git_revision(),
+        started_unix_s: started.as_secs(),
+        machine: spillbench_engine::machine(),
+        storage_requested: trial.config.storage.mode.name().to_owned(),
+        storage_used: opened.storage,
+        kernels: opened.kernels,
+    };
+    let mut text = serde_json::to_vec_pretty(&manifest)?;
+    text.push(b'\n');
+    Ok(write_atomically(&folder.join("manifest.json"), &text)?)
+}
+
+/// The revision of the checkout that this program is run in, if it is one.
+fn git_revision() -> Option<String> {
+    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
+    let revision = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !revision.is_empty()).then_some(revision)
+}

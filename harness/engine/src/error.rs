@@ -1,0 +1,50 @@
+//! What can go wrong in a trial.
+
+use spillbench_data::DataError;
+use spillbench_schedule::PlanError;
+use spillbench_storage::StorageError;
+use thiserror::Error;
+
+/// Why a trial did not finish.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The data set cannot be had.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The trial has no schedule.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The log cannot be written.
+    #[error("writing the event log: {0}")]
+    Log(#[source] std::io::Error),
+    /// A thread or its pool cannot be made.
+    #[error("starting the threads of rank {rank}: {cause}")]
+    Threads {
+        /// Which.
+        rank: u16,
+        /// Why.
+        cause: String,
+    },
+    /// The loss is no longer a number.
+    #[error(
+        "the training loss of step {step} is {loss}: training diverged; lower train.optimizer's learning_rate"
+    )]
+    Diverged {
+        /// From 0.
+        step: u64,
+        /// Not a number, or infinite.
+        loss: f64,
+    },
+    /// Another rank failed first; its error is the one to read.
+    #[error("rank {rank} stopped because another rank failed")]
+    PeerFailed {
+        /// Who stopped.
+        rank: u16,
+    },
+}

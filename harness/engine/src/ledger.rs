@@ -1,0 +1,56 @@
+//! Where a rank's time goes.
+
+use std::time::{Duration, Instant};
+
+use spillbench_schema::summary::TimeShares;
+
+/// What a rank is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Products, activations, updates, loading samples.
+    Compute,
+    /// Waiting for a read.
+    ReadWait,
+    /// Waiting for a write to free memory.
+    WriteWait,
+    /// Waiting for another rank.
+    CommWait,
+}
+
+/// A rank's time by activity, while training.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ledger {
+    spent: [Duration; 4],
+    total: Duration,
+}
+
+impl Ledger {
+    /// Adds a span that began at `start`; returns its end.
+    pub fn add(&mut self, activity: Activity, start: Instant) -> Instant {
+        let end = Instant::now();
+        self.spent[activity as usize] += end - start;
+        end
+    }
+
+    /// Sets the whole time that activities are shares of.
+    pub const fn close(&mut self, total: Duration) {
+        self.total = total;
+    }
+
+    /// The ledger with everything since `mark` left out: what an evaluation took is not training.
+    pub fn rewind(&mut self, mark: &Self) {
+        self.spent = mark.spent;
+    }
+
+    /// The mean over ranks.
+    pub fn mean(ledgers: &[Self]) -> TimeShares {
+        let n = ledgers.len() as f64;
+        let mean = |seconds: &dyn Fn(&Self) -> f64| ledgers.iter().map(seconds).sum::<f64>() / n;
+        let of = |activity: Activity| mean(&|ledger| ledger.spent[activity as usize].as_secs_f64());
+        let (compute, read_wait, write_wait, comm_wait) =
+            (of(Activity::Compute), of(Activity::ReadWait), of(Activity::WriteWait), of(Activity::CommWait));
+        let total = mean(&|ledger| ledger.total.as_secs_f64());
+        let idle = (total - compute - read_wait - write_wait - comm_wait).max(0.0);
+        TimeShares { compute, read_wait, write_wait, comm_wait, idle }
+    }
+}

@@ -1,0 +1,525 @@
+//! One rank: executes its operations in order.
+
+use std::{sync::Arc, time::Instant};
+
+use spillbench_data::{Dataset, Samples};
+use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
+use spillbench_schedule::{
+    Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Plan, Rank, Slot, SlotRange, Source, Version,
+};
+use spillbench_schema::{
+    config::{Loss, OptimizerConfig, TrainConfig, Update},
+    event::Split,
+};
+use spillbench_storage::{Panel, Store};
+
+use crate::{
+    EngineError,
+    layer::{InputError, Layer, PanelView, UpdateContext},
+    ledger::{Activity, Ledger},
+    order::EpochOrder,
+    recorder::Recorder,
+    reduction::{self, Reducer},
+    residency::Domain,
+    team::Team,
+    tensor::{self, Values},
+    transport::Endpoint,
+    workspace::Workspace,
+};
+
+/// What all ranks of a trial see.
+pub struct Shared<'a, 'r> {
+    pub plan: &'a Plan,
+    pub train: &'a TrainConfig,
+    pub data: &'a Dataset,
+    pub layers: &'a [Box<dyn Layer>],
+    pub store: &'a dyn Store,
+    pub domains: &'a [Domain],
+    pub team: &'a Team,
+    pub reducer: &'a Reducer,
+    pub recorder: &'a Recorder<'r>,
+}
+
+/// What a rank reports when it is done.
+pub struct RankReport {
+    /// Where its time went, evaluation left out.
+    pub ledger: Ledger,
+    /// Bytes it sent, evaluation left out.
+    pub bytes_sent: u64,
+}
+
+/// One rank on its way through its operations.
+pub struct Executor<'a, 'r> {
+    shared: &'a Shared<'a, 'r>,
+    rank: Rank,
+    domain: &'a Domain,
+    workspace: Workspace,
+    endpoint: Endpoint,
+    order: EpochOrder,
+    /// Steps done.
+    step: u64,
+    ledger: Ledger,
+    evaluation: Option<EvaluationMark>,
+    /// Time and bytes of evaluations so far.
+    evaluation_time: std::time::Duration,
+    evaluation_bytes: u64,
+}
+
+/// Where an evaluation began.
+struct EvaluationMark {
+    start: Instant,
+    ledger: Ledger,
+    bytes_sent: u64,
+}
+
+impl<'a, 'r> Executor<'a, 'r> {
+    pub fn new(
+        shared: &'a Shared<'a, 'r>,
+        rank: Rank,
+        endpoint: Endpoint,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let plan = shared.plan;
+        let asked = plan.strategy().workspace(rank);
+        Ok(Self {
+            shared,
+            rank,
+            domain: &shared.domains[plan.domain(rank)],
+            workspace: Workspace::new(&asked, &plan.network, &plan.timeline)?,
+            endpoint,
+            order: EpochOrder::new(seed, plan.timeline.samples),
+            step: 0,
+            ledger: Ledger::default(),
+            evaluation: None,
+            evaluation_time: std::time::Duration::ZERO,
+            evaluation_bytes: 0,
+        })
+    }
+
+    /// Executes everything, first step to last.
+    pub fn run(mut self) -> Result<RankReport, EngineError> {
+        let began = Instant::now();
+        for op in self.shared.plan.operations(self.rank) {
+            self.execute(&op)?;
+        }
+        self.ledger.close(began.elapsed() - self.evaluation_time);
+        Ok(RankReport { ledger: self.ledger, bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes })
+    }
+
+    fn execute(&mut self, op: &Op) -> Result<(), EngineError> {
+        match *op {
+            Op::Load { source, slot, values } => self.load(source, slot, values),
+            Op::Forward { layer, panel, version, slot } => self.forward(layer, panel, version, slot),
+            Op::Backward { layer, panel, version, slot, flow } => {
+                self.backward(layer, panel, version, slot, flow)
+            }
+            Op::Loss { slot, at, record } => self.loss(slot, at, record),
+            Op::Score { slot, split, chunk } => self.score(slot, split, chunk),
+            Op::Update { panel, chunks } => self.update(panel, chunks),
+            Op::Reduce { panel, chunks, owner } => self.reduce(panel, chunks, owner),
+            Op::Send { to, message, slot } => {
+                let parcel = self.workspace.pack(message, slot)?;
+                self.send(to, message, vec![parcel])
+            }
+            Op::Receive { from, message, slot } => {
+                for parcel in self.receive(from, message)? {
+                    self.workspace.unpack(message, slot, &parcel)?;
+                }
+                Ok(())
+            }
+            Op::Keep { message, slot } => {
+                let parcel = self.workspace.pack(message, slot)?;
+                self.workspace.keep(message, [parcel]);
+                Ok(())
+            }
+            Op::Recall { message, slot } => {
+                let parcel = self.workspace.recall(message);
+                Ok(self.workspace.unpack(message, slot, &parcel)?)
+            }
+            Op::SendKept { to, message } => {
+                let parcels = self.workspace.take_kept(message);
+                self.send(to, message, parcels)
+            }
+            Op::ReceiveKept { from, message } => {
+                let parcels = self.receive(from, message)?;
+                self.workspace.keep(message, parcels);
+                Ok(())
+            }
+            Op::Publish { panel } => self.publish(panel),
+            Op::Barrier => self.waiting(Activity::CommWait, |this| this.shared.team.meet(this.rank)),
+            Op::StepEnd { step } => self.step_end(step),
+            Op::EvaluationEnd { .. } => {
+                self.evaluation_end();
+                Ok(())
+            }
+            Op::Read { extent, .. } => {
+                self.waiting(Activity::WriteWait, |this| this.domain.begin_read(extent))
+            }
+            Op::Write { extent, .. } => self.waiting(Activity::WriteWait, |this| {
+                this.domain.begin_write(this.shared.team, this.rank, extent)
+            }),
+            Op::Release { extent } => self
+                .waiting(Activity::ReadWait, |this| this.domain.release(this.shared.team, this.rank, extent)),
+        }
+    }
+
+    fn load(&mut self, source: Source, slot: Slot, pixels: bool) -> Result<(), EngineError> {
+        let timeline = &self.shared.plan.timeline;
+        match source {
+            Source::Train { step, chunk } => self.computing(|this| {
+                let (epoch, batch) = timeline.batch(step);
+                let rows = timeline.chunk(batch.len(), usize::from(chunk));
+                let order = &this.order.of(epoch)[batch][rows];
+                let indices = order.iter().map(|sample| *sample as usize);
+                Ok(this.workspace.load(slot, &this.shared.data.train, indices, pixels)?)
+            }),
+            Source::Evaluate { split, chunk } => {
+                self.begin_evaluation();
+                let rows = timeline.evaluation_chunk(split, chunk);
+                let samples = samples_of(self.shared.data, split);
+                self.computing(|this| Ok(this.workspace.load(slot, samples, rows, pixels)?))
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        layer: LayerId,
+        panel: Option<PanelId>,
+        version: Version,
+        slot: Slot,
+    ) -> Result<(), EngineError> {
+        let parameters = self.parameters(panel, version)?;
+        self.computing(|this| {
+            let network = &this.shared.plan.network;
+            let (geometry, rows) = (network.layer(layer), this.workspace.rows(slot));
+            let x = this.workspace.values(slot, geometry.input);
+            let y = this.workspace.values(slot, geometry.output);
+            Ok(this.layer(layer).forward(this.view(panel, parameters.as_ref()), x, y, rows)?)
+        })?;
+        drop(parameters);
+        self.used(panel, version);
+        Ok(())
+    }
+
+    fn backward(
+        &mut self,
+        layer: LayerId,
+        panel: Option<PanelId>,
+        version: Version,
+        slot: Slot,
+        flow: ErrorFlow,
+    ) -> Result<(), EngineError> {
+        let parameters = self.parameters(panel, version)?;
+        self.computing(|this| {
+            let network = &this.shared.plan.network;
+            let (geometry, workspace) = (network.layer(layer), &this.workspace);
+            let x = workspace.values(slot, geometry.input);
+            let y = workspace.values(slot, geometry.output);
+            let dy = workspace.errors(slot, geometry.output);
+            let accumulate = flow == ErrorFlow::Accumulate;
+            let dx = (flow != ErrorFlow::Stop)
+                .then(|| InputError { tensor: workspace.errors(slot, geometry.input), accumulate });
+            let view = this.view(panel, parameters.as_ref());
+            Ok(this.layer(layer).backward(view, x, y, dy, dx, workspace.rows(slot))?)
+        })?;
+        drop(parameters);
+        self.used(panel, version);
+        Ok(())
+    }
+
+    fn loss(&mut self, slot: Slot, at: Boundary, record: Option<(u64, u16)>) -> Result<(), EngineError> {
+        let sum = self.computing(|this| {
+            let workspace = &this.workspace;
+            let (rows, labels) = (workspace.rows(slot), workspace.labels(slot));
+            let classes = this.shared.plan.network.width(at);
+            let outputs = Values::of(workspace.values(slot, at))?;
+            let outputs = &outputs.as_slice()[..rows * classes];
+            let loss = this.loss_function();
+            let mut sum = 0.0;
+            tensor::write(workspace.errors(slot, at), |errors| {
+                sum = loss(outputs, labels, rows, classes, &mut errors[..rows * classes]);
+            })?;
+            Ok(sum)
+        })?;
+        match record {
+            Some((step, chunk)) => self.shared.recorder.loss(step, chunk, sum),
+            None => Ok(()),
+        }
+    }
+
+    fn score(&mut self, slot: Slot, split: Split, chunk: u32) -> Result<(), EngineError> {
+        let (rows, labels) = (self.workspace.rows(slot), self.workspace.labels(slot));
+        let network = &self.shared.plan.network;
+        let classes = network.classes();
+        let outputs = Values::of(self.workspace.values(slot, network.output()))?;
+        let outputs = &outputs.as_slice()[..rows * classes];
+        let loss = self.loss_function()(outputs, labels, rows, classes, &mut vec![0.0; rows * classes]);
+        let correct = kernels::correct_count(outputs, labels, rows, classes);
+        self.shared.recorder.score(self.step, split, chunk, loss, correct)
+    }
+
+    fn update(&mut self, id: PanelId, chunks: SlotRange) -> Result<(), EngineError> {
+        let mut parameters = self.take(Extent::weights(id))?;
+        let mut state = self.take_state(id)?;
+        self.computing(|this| {
+            let geometry = this.shared.plan.network.panel(id);
+            let layer = this.shared.plan.network.layer(geometry.layer);
+            let panel = exclusive(&mut parameters).as_f32_mut();
+            let state = state.as_mut().map_or(&mut [][..], |state| exclusive(state).as_f32_mut());
+            let rule = this.rule();
+            let scale = this.scale();
+            let folded = this.shared.train.update == Update::Folded;
+            this.with_chunks(layer.input, layer.output, chunks, |shards| {
+                let context = UpdateContext { rule, scale, shards, folded };
+                Ok(this.layer(geometry.layer).update(geometry, &context, panel, state)?)
+            })
+        })?;
+        self.put_back(id, parameters, state);
+        Ok(())
+    }
+
+    /// Forms this rank's part of a gradient. The owner combines all parts and applies them; the others hand theirs over.
+    fn reduce(&mut self, id: PanelId, chunks: SlotRange, owner: Rank) -> Result<(), EngineError> {
+        let shared = self.shared;
+        let mut part =
+            self.waiting(Activity::CommWait, |this| shared.reducer.buffer(shared.team, this.rank))?;
+        let parameters = self.parameters(Some(id), Version::Live)?;
+        self.computing(|this| {
+            let geometry = shared.plan.network.panel(id);
+            let layer = shared.plan.network.layer(geometry.layer);
+            part.resize(geometry.parameters() as usize, 0.0);
+            let Some(view) = this.view(Some(id), parameters.as_ref()) else { return Ok(()) };
+            this.with_chunks(layer.input, layer.output, chunks, |shards| {
+                Ok(this.layer(geometry.layer).gradient(view, shards, &mut part)?)
+            })
+        })?;
+        drop(parameters);
+        if owner == self.rank {
+            let mut parts = self.waiting(Activity::CommWait, |this| {
+                shared.reducer.collect(shared.team, this.rank, id, part)
+            })?;
+            let mut parameters = self.take(Extent::weights(id))?;
+            let mut state = self.take_state(id)?;
+            self.computing(|this| {
+                reduction::tree(&mut parts.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+                let state = state.as_mut().map_or(&mut [][..], |state| exclusive(state).as_f32_mut());
+                let panel = exclusive(&mut parameters).as_f32_mut();
+                kernels::apply(&parts[0], panel, state, &this.rule(), this.scale());
+                Ok(())
+            })?;
+            shared.reducer.give_back(parts);
+            self.put_back(id, parameters, state);
+        } else {
+            shared.reducer.hand_over(self.rank, id, part);
+        }
+        self.domain.used(self.rank, Extent::weights(id));
+        if shared.plan.extents.has_state() {
+            self.domain.used(self.rank, Extent::state(id));
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, panel: PanelId) -> Result<(), EngineError> {
+        let weights = self.parameters(Some(panel), Version::Live)?;
+        let Some(weights) = weights else { return Ok(()) };
+        self.waiting(Activity::WriteWait, |this| this.domain.publish(&weights, Extent::snapshot(panel)))
+    }
+
+    fn step_end(&mut self, step: u64) -> Result<(), EngineError> {
+        self.step = step + 1;
+        if self.is_scribe() {
+            return self.shared.recorder.step_end(step, || self.shared.store.counters());
+        }
+        Ok(())
+    }
+
+    fn begin_evaluation(&mut self) {
+        let mark = || EvaluationMark {
+            start: Instant::now(),
+            ledger: self.ledger,
+            bytes_sent: self.endpoint.bytes_sent(),
+        };
+        if self.evaluation.is_none() {
+            self.evaluation = Some(mark());
+        }
+    }
+
+    fn evaluation_end(&mut self) {
+        if let Some(mark) = self.evaluation.take() {
+            self.ledger.rewind(&mark.ledger);
+            self.evaluation_time += mark.start.elapsed();
+            self.evaluation_bytes += self.endpoint.bytes_sent() - mark.bytes_sent;
+        }
+        if self.is_scribe() {
+            self.shared.recorder.evaluation_end();
+        }
+    }
+
+    /// The last rank is the last to finish a step; its clock is the one reported.
+    fn is_scribe(&self) -> bool {
+        usize::from(self.rank.0) + 1 == self.shared.team.ranks()
+    }
+
+    fn layer(&self, id: LayerId) -> &'a dyn Layer {
+        self.shared.layers[usize::from(id.0)].as_ref()
+    }
+
+    /// The weights that an operation looks at, if its layer has any.
+    fn parameters(&mut self, panel: Option<PanelId>, version: Version) -> Result<Option<Panel>, EngineError> {
+        let Some(panel) = panel else { return Ok(None) };
+        let extent = extent_of(panel, version);
+        let step = self.step;
+        self.waiting(Activity::ReadWait, |this| this.domain.view(this.shared.team, this.rank, extent, step))
+            .map(Some)
+    }
+
+    fn used(&self, panel: Option<PanelId>, version: Version) {
+        if let Some(panel) = panel {
+            self.domain.used(self.rank, extent_of(panel, version));
+        }
+    }
+
+    fn take(&mut self, extent: Extent) -> Result<Panel, EngineError> {
+        let step = self.step;
+        self.waiting(Activity::ReadWait, |this| this.domain.take(this.shared.team, this.rank, extent, step))
+    }
+
+    fn take_state(&mut self, panel: PanelId) -> Result<Option<Panel>, EngineError> {
+        let has_state = self.shared.plan.extents.has_state();
+        has_state.then(|| self.take(Extent::state(panel))).transpose()
+    }
+
+    fn put_back(&self, panel: PanelId, parameters: Panel, state: Option<Panel>) {
+        self.domain.put_back(Extent::weights(panel), parameters, true);
+        if let Some(state) = state {
+            self.domain.put_back(Extent::state(panel), state, true);
+        }
+    }
+
+    fn view<'p>(&self, panel: Option<PanelId>, parameters: Option<&'p Panel>) -> Option<PanelView<'p>>
+    where
+        'a: 'p,
+    {
+        let (panel, parameters) = panel.zip(parameters)?;
+        Some(PanelView { geometry: self.shared.plan.network.panel(panel), parameters: parameters.as_f32() })
+    }
+
+    /// The chunks in some slots as a layer's gradient sees them, by shard.
+    fn with_chunks<T>(
+        &self,
+        input: Boundary,
+        output: Boundary,
+        slots: SlotRange,
+        then: impl FnOnce(&[&[Chunk]]) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let network = &self.shared.plan.network;
+        let (inputs, outputs) = (network.width(input), network.width(output));
+        let held: Vec<(usize, Values, Values)> = slots
+            .iter()
+            .map(|slot| {
+                let x = Values::of(self.workspace.values(slot, input))?;
+                let dz = Values::of(self.workspace.errors(slot, output))?;
+                Ok((self.workspace.rows(slot), x, dz))
+            })
+            .collect::<candle_core::Result<_>>()?;
+        let chunks: Vec<Chunk> = held
+            .iter()
+            .map(|(rows, x, dz)| Chunk {
+                x: &x.as_slice()[..rows * inputs],
+                dz: &dz.as_slice()[..rows * outputs],
+                rows: *rows,
+            })
+            .collect();
+        let shards: Vec<&[Chunk]> = chunks.chunks(self.shared.plan.timeline.micro_batches).collect();
+        then(&shards)
+    }
+
+    fn loss_function(&self) -> fn(&[f32], &[u8], usize, usize, &mut [f32]) -> f64 {
+        match self.shared.train.loss {
+            Loss::CrossEntropy => kernels::loss_cross_entropy,
+            Loss::Mse => kernels::loss_mse,
+        }
+    }
+
+    /// 1 / samples of the mini-batch under way.
+    fn scale(&self) -> f32 {
+        1.0 / self.shared.plan.timeline.batch(self.step).1.len() as f32
+    }
+
+    /// The update rule of the step under way.
+    fn rule(&self) -> UpdateRule {
+        let train = self.shared.train;
+        let factor = train.schedule.factor(self.step, self.shared.plan.timeline.steps);
+        let learning_rate = train.optimizer.learning_rate() * factor;
+        match &train.optimizer {
+            OptimizerConfig::Sgd(_) => UpdateRule::Sgd { learning_rate },
+            OptimizerConfig::Momentum(config) => {
+                UpdateRule::Momentum { learning_rate, momentum: config.momentum }
+            }
+            OptimizerConfig::Adam(config) => UpdateRule::Adam {
+                learning_rate,
+                beta1: config.beta1,
+                beta2: config.beta2,
+                epsilon: config.epsilon,
+                weight_decay: config.weight_decay,
+                step: self.step + 1,
+            },
+        }
+    }
+
+    fn send(
+        &mut self,
+        to: Rank,
+        message: Message,
+        parcels: Vec<crate::workspace::Parcel>,
+    ) -> Result<(), EngineError> {
+        let team = self.shared.team;
+        self.waiting(Activity::CommWait, |this| this.endpoint.send(team, to, message, parcels))
+    }
+
+    fn receive(
+        &mut self,
+        from: Rank,
+        message: Message,
+    ) -> Result<Vec<crate::workspace::Parcel>, EngineError> {
+        let team = self.shared.team;
+        self.waiting(Activity::CommWait, |this| this.endpoint.receive(team, from, message))
+    }
+
+    fn computing<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.waiting(Activity::Compute, work)
+    }
+
+    fn waiting<T>(
+        &mut self,
+        activity: Activity,
+        work: impl FnOnce(&mut Self) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let start = Instant::now();
+        let result = work(self);
+        self.ledger.add(activity, start);
+        result
+    }
+}
+
+const fn extent_of(panel: PanelId, version: Version) -> Extent {
+    match version {
+        Version::Live => Extent::weights(panel),
+        Version::Snapshot => Extent::snapshot(panel),
+    }
+}
+
+const fn samples_of(data: &Dataset, split: Split) -> &Samples {
+    match split {
+        Split::Validation => &data.validation,
+        Split::Test => &data.test,
+    }
+}
+
+fn exclusive(panel: &mut Panel) -> &mut spillbench_storage::Buffer {
+    Arc::get_mut(panel).expect("a panel that was taken has one holder")
+}

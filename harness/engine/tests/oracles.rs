@@ -1,0 +1,276 @@
+//! Outcomes known without running them: which trials must end with the same weights, bit for bit.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use spillbench_data::DataLocations;
+use spillbench_engine::{EngineError, Environment, train};
+use spillbench_schema::{Summary, Trial};
+
+/// Layers cut into many panels, a last mini-batch that is not full, an evaluation in mid-interval.
+fn base() -> Value {
+    json!({
+        "data": { "source": "synthetic", "train": 150, "validation": 30, "test": 40 },
+        "network": {
+            "input": [5, 8],
+            "layers": [
+                { "linear": { "units": 48, "activation": "relu" } },
+                { "linear": { "units": 40, "activation": "tanh" } },
+                { "linear": { "units": 10 } },
+            ],
+            "panel": "2KiB",
+        },
+        "train": {
+            "optimizer": { "sgd": { "learning_rate": 0.1 } },
+            "batch_size": 16,
+            "shards": 4,
+            "micro_batches": 2,
+            "epochs": 2,
+            "evaluate_every": 7,
+        },
+    })
+}
+
+/// `base` with some keys replaced, dotted.
+fn with(changes: &[(&str, Value)]) -> Value {
+    let mut config = base();
+    for (path, value) in changes {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let (parent, key) = pointer.rsplit_once('/').expect("a path has a slash");
+        let parent = if parent.is_empty() {
+            &mut config
+        } else {
+            if config.pointer(parent).is_none() {
+                config[&parent[1..]] = json!({});
+            }
+            config.pointer_mut(parent).expect("the parent is there")
+        };
+        parent[key] = value.clone();
+    }
+    config
+}
+
+fn run(config: Value) -> Result<Summary, EngineError> {
+    let config = serde_json::from_value(config).expect("the configuration is well formed");
+    let trial = Trial {
+        scenario: "oracle".into(),
+        arm: "arm".into(),
+        factors: std::collections::BTreeMap::new(),
+        seed: 5,
+        config,
+    };
+    let dir = tempfile::tempdir().expect("a folder for state");
+    let summary = train(
+        &trial,
+        Environment {
+            state_dir: dir.path(),
+            locations: &DataLocations { root: None },
+            events: &mut std::io::sink(),
+            progress: &mut |_| {},
+            opened: &mut |_| {},
+        },
+    )?;
+    assert_eq!(
+        summary.bytes_read + summary.bytes_written,
+        summary.io_planned_bytes,
+        "every byte moved in training was planned"
+    );
+    Ok(summary)
+}
+
+fn hash(changes: &[(&str, Value)]) -> String {
+    run(with(changes)).unwrap_or_else(|error| panic!("{changes:?}: {error}")).weights_hash
+}
+
+/// The reference that most tests compare with, trained once.
+fn single() -> String {
+    static HASH: Mutex<Option<String>> = Mutex::new(None);
+    HASH.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| hash(&[])).clone()
+}
+
+fn layerwise(exchange: &str, interval: u64, groups: &[usize], ranks: usize) -> (&'static str, Value) {
+    let value = json!({ "exchange": exchange, "interval": interval, "groups": groups, "ranks": ranks });
+    ("parallelism", json!({ "layerwise": value }))
+}
+
+fn direct(budget: &str) -> (&'static str, Value) {
+    ("storage", json!({ "mode": "direct", "memory_budget": budget }))
+}
+
+#[test]
+fn single_repeats_itself_and_learns() {
+    let summary = run(base()).expect("it trains");
+    assert_eq!(summary.weights_hash, single());
+    assert!(summary.test_accuracy > 60.0, "{}", summary.test_accuracy);
+    assert_eq!(summary.steps, 20);
+}
+
+#[test]
+fn another_seed_and_other_science_give_other_weights() {
+    assert_ne!(hash(&[("train.shards", json!(1)), ("train.micro_batches", json!(1))]), single());
+    assert_ne!(hash(&[("train.batch_size", json!(8))]), single());
+}
+
+#[test]
+fn threads_change_nothing() {
+    for threads in [1, 2, 3] {
+        assert_eq!(hash(&[("execution", json!({ "threads": threads }))]), single(), "{threads} threads");
+    }
+}
+
+#[test]
+fn synchronous_data_parallelism_is_single_for_every_power_of_two_of_ranks() {
+    for ranks in [1, 2, 4] {
+        let sync = ("parallelism", json!({ "data": { "sync": { "ranks": ranks } } }));
+        assert_eq!(hash(&[sync]), single(), "{ranks} ranks");
+    }
+}
+
+#[test]
+fn a_pipeline_is_single_for_every_number_of_stages() {
+    for ranks in [1, 2, 3] {
+        let pipeline = ("parallelism", json!({ "model": { "pipeline": { "ranks": ranks } } }));
+        assert_eq!(hash(&[pipeline]), single(), "{ranks} stages");
+    }
+}
+
+#[test]
+fn exchanging_weights_or_boundaries_at_every_step_is_single() {
+    for exchange in ["weights", "stale_boundary"] {
+        for ranks in [1, 2, 3] {
+            let arm = layerwise(exchange, 1, &[1, 1, 1], ranks);
+            assert_eq!(hash(&[arm]), single(), "{exchange} on {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn one_group_is_single_for_every_exchange_and_interval() {
+    for exchange in ["weights", "stale_boundary", "local_loss"] {
+        for interval in [1, 4, 1000] {
+            assert_eq!(hash(&[layerwise(exchange, interval, &[3], 1)]), single(), "{exchange} {interval}");
+        }
+    }
+}
+
+#[test]
+fn ranks_change_nothing_between_exchanges() {
+    for exchange in ["weights", "stale_boundary"] {
+        for groups in [&[1, 1, 1][..], &[2, 1], &[1, 2]] {
+            let one = hash(&[layerwise(exchange, 6, groups, 1)]);
+            assert_ne!(one, single(), "{exchange}: talking less often is another algorithm");
+            for ranks in 2..=groups.len() {
+                assert_eq!(hash(&[layerwise(exchange, 6, groups, ranks)]), one, "{exchange} {groups:?} {ranks}");
+            }
+        }
+    }
+}
+
+#[test]
+fn local_losses_give_the_same_bits_for_every_interval_and_number_of_ranks() {
+    let reference = hash(&[layerwise("local_loss", 1, &[1, 1, 1], 1)]);
+    assert_ne!(reference, single());
+    for interval in [1, 10, 1000] {
+        for ranks in [1, 2, 3] {
+            assert_eq!(
+                hash(&[layerwise("local_loss", interval, &[1, 1, 1], ranks)]),
+                reference,
+                "{interval} on {ranks} ranks"
+            );
+        }
+    }
+}
+
+#[test]
+fn storage_changes_nothing_for_any_optimizer_and_budget() {
+    for optimizer in [
+        json!({ "sgd": { "learning_rate": 0.1 } }),
+        json!({ "momentum": { "learning_rate": 0.05 } }),
+        json!({ "adam": { "learning_rate": 0.01, "weight_decay": 0.01 } }),
+    ] {
+        let memory = hash(&[("train.optimizer", optimizer.clone())]);
+        for budget in [least_budget(&optimizer), "9200KiB".into(), "64MiB".into()] {
+            let changes = [("train.optimizer", optimizer.clone()), direct(&budget)];
+            assert_eq!(hash(&changes), memory, "{optimizer} in {budget}");
+        }
+    }
+}
+
+/// The least budget, as the error that refuses a smaller one names it.
+fn least_budget(optimizer: &Value) -> String {
+    let refused = run(with(&[("train.optimizer", optimizer.clone()), direct("1KiB")]));
+    let message = refused.expect_err("one KiB is too small").to_string();
+    let least = message.split("set it to ").nth(1).and_then(|rest| rest.split(" or more").next());
+    least.expect("the error names the least budget").replace(' ', "")
+}
+
+#[test]
+fn storage_changes_nothing_for_any_strategy() {
+    let adam = ("train.optimizer", json!({ "adam": { "learning_rate": 0.01 } }));
+    let strategies = [
+        json!({ "data": { "sync": { "ranks": 4 } } }),
+        json!({ "model": { "pipeline": { "ranks": 3 } } }),
+        json!({ "layerwise": { "exchange": "weights", "interval": 6 } }),
+        json!({ "layerwise": { "exchange": "stale_boundary", "interval": 6 } }),
+        json!({ "layerwise": { "exchange": "local_loss", "interval": 6 } }),
+    ];
+    for strategy in strategies {
+        let parallelism = ("parallelism", strategy.clone());
+        let threads = ("execution", json!({ "threads": 1 }));
+        let memory = hash(&[adam.clone(), parallelism.clone(), threads.clone()]);
+        let config = with(&[adam.clone(), parallelism, threads, direct("1KiB")]);
+        let refused = run(config.clone()).expect_err("one KiB is too small").to_string();
+        let least = refused.split("set it to ").nth(1).and_then(|rest| rest.split(" or more").next());
+        let mut config = config;
+        config["storage"]["memory_budget"] = json!(least.expect("the error names the least budget"));
+        let summary = run(config).unwrap_or_else(|error| panic!("{strategy}: {error}"));
+        assert_eq!(summary.weights_hash, memory, "{strategy}");
+        assert!(summary.bytes_read > 0, "{strategy}: the budget forces reads");
+    }
+}
+
+#[test]
+fn activations_that_need_their_input_keep_every_oracle() {
+    let layers = json!([
+        { "linear": { "units": 48, "activation": "gelu" } },
+        { "linear": { "units": 40, "activation": "silu" } },
+        { "linear": { "units": 10 } },
+    ]);
+    let layers = ("network.layers", layers);
+    let reference = hash(&[layers.clone()]);
+    for strategy in [
+        json!({ "data": { "sync": { "ranks": 2 } } }),
+        json!({ "model": { "pipeline": { "ranks": 2 } } }),
+        json!({ "layerwise": { "exchange": "weights", "interval": 1 } }),
+        json!({ "layerwise": { "exchange": "stale_boundary", "interval": 1 } }),
+    ] {
+        assert_eq!(hash(&[layers.clone(), ("parallelism", strategy.clone())]), reference, "{strategy}");
+    }
+}
+
+#[test]
+fn a_folded_update_is_close_to_a_formed_one_and_not_equal() {
+    let whole = [("train.shards", json!(1)), ("train.micro_batches", json!(1))];
+    let formed = run(with(&whole)).expect("it trains");
+    let folded = run(with(&[whole[0].clone(), whole[1].clone(), ("train.update", json!("folded"))]));
+    let folded = folded.expect("it trains");
+    assert_ne!(formed.weights_hash, folded.weights_hash);
+    assert!((formed.train_loss - folded.train_loss).abs() < 1e-3 * formed.train_loss.max(0.1));
+}
+
+#[test]
+fn training_that_diverges_says_so() {
+    let error = run(with(&[("train.optimizer", json!({ "sgd": { "learning_rate": 1e38 } }))]))
+        .expect_err("the loss overflows");
+    assert!(matches!(error, EngineError::Diverged { .. }), "{error}");
+}
+
+#[test]
+fn a_rank_that_fails_stops_its_peers() {
+    let error = run(with(&[
+        ("train.optimizer", json!({ "sgd": { "learning_rate": 1e38 } })),
+        ("parallelism", json!({ "model": { "pipeline": { "ranks": 3 } } })),
+    ]))
+    .expect_err("the loss overflows");
+    assert!(matches!(error, EngineError::Diverged { .. }), "the first error is told, not a peer's: {error}");
+}

@@ -1,0 +1,128 @@
+//! A trial's process: started, listened to, ended.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RunnerError, error::Context, study::Interrupt};
+
+/// A line that a trial's process prints on its standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChildLine {
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// Mean training loss lately.
+    pub loss: Option<f64>,
+}
+
+/// How a trial's process ended.
+pub enum Ending {
+    /// By itself; what it said on standard error.
+    Exited(ExitStatus, String),
+    /// It was ended because the user interrupted.
+    Interrupted,
+    /// It was ended because it took longer than allowed.
+    TimedOut,
+}
+
+/// How often a running trial is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Runs `program trial <folder>` to its end.
+///
+/// The process is in a group of its own, so that Ctrl-C reaches it only through the runner, and holds the end of a
+/// pipe, so that it ends when the runner is killed ([`watch_parent`]).
+pub fn run(
+    program: &Path,
+    folder: &Path,
+    timeout: Option<Duration>,
+    interrupt: &Interrupt,
+    mut listen: impl FnMut(ChildLine),
+) -> Result<Ending, RunnerError> {
+    let mut child = Command::new(program)
+        .arg("trial")
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("start", program)?;
+    let lifeline = child.stdin.take();
+    let lines = lines(&mut child);
+    let errors = errors(&mut child);
+    let started = Instant::now();
+    let ending = loop {
+        match lines.recv_timeout(TICK) {
+            Ok(line) => listen(line),
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if interrupt.is_set() {
+            break Some(Ending::Interrupted);
+        }
+        if timeout.is_some_and(|timeout| started.elapsed() > timeout) {
+            break Some(Ending::TimedOut);
+        }
+    };
+    if ending.is_some() {
+        child.kill().context("end", program)?;
+    }
+    let status = child.wait().context("wait for", program)?;
+    drop(lifeline);
+    let said = errors.join().unwrap_or_default();
+    // A signal to the whole session may have ended the child before it set the flag here.
+    let interrupted = interrupt.is_set() && status.signal().is_some();
+    Ok(match ending {
+        Some(ending) => ending,
+        None if interrupted => Ending::Interrupted,
+        None => Ending::Exited(status, said),
+    })
+}
+
+fn lines(child: &mut Child) -> mpsc::Receiver<ChildLine> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Ok(line) = serde_json::from_str(&line)
+                    && sender.send(line).is_err()
+                {
+                    break;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+fn errors(child: &mut Child) -> thread::JoinHandle<String> {
+    let stderr = child.stderr.take();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stderr) = stderr {
+            // What was read before an error is all there is to report.
+            let _ = stderr.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    })
+}
+
+/// Ends this process when the one that started it is gone: its end of the standard input's pipe closes.
+pub fn watch_parent() {
+    thread::spawn(|| {
+        let mut end = [0];
+        while !matches!(std::io::stdin().read(&mut end), Ok(0) | Err(_)) {}
+        std::process::exit(130);
+    });
+}

@@ -1,0 +1,52 @@
+//! What can go wrong around a trial.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+/// Why a study cannot be run.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// A file or folder of the results.
+    #[error("cannot {operation} {}: {cause}{}", path.display(), remedy(cause))]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        cause: io::Error,
+    },
+    /// Another run holds the study's folder.
+    #[error("another run is using {}; wait for it, or use another folder with --results", path.display())]
+    InUse {
+        /// The study's folder.
+        path: PathBuf,
+    },
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make it writable, or choose another folder with --results"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space, or choose another folder with --results"
+        }
+        _ => "",
+    }
+}
+
+/// Names the operation and the path of an I/O error.
+pub(crate) trait Context<T> {
+    fn context(self, operation: &'static str, path: &std::path::Path) -> Result<T, RunnerError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, operation: &'static str, path: &std::path::Path) -> Result<T, RunnerError> {
+        self.map_err(|cause| RunnerError::File { operation, path: path.to_owned(), cause })
+    }
+}

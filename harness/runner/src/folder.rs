@@ -1,0 +1,135 @@
+//! The folders of results: one a study, one a trial, each file written whole or not at all.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use spillbench_schema::{Study, Summary, Trial, summary::Failure};
+
+use crate::{RunnerError, error::Context};
+
+/// `results/<scenario>`, held by one run at a time.
+pub struct StudyFolder {
+    path: PathBuf,
+    /// Held as long as this value lives; the system lets go of it whatever happens to the process.
+    _lock: File,
+}
+
+/// `results/<scenario>/<trial-id>`.
+#[derive(Debug, Clone)]
+pub struct TrialFolder {
+    path: PathBuf,
+}
+
+impl StudyFolder {
+    /// Makes and locks the folder of a study, and saves the study in it.
+    ///
+    /// # Errors
+    /// It cannot be written, or another run uses it.
+    pub fn open(results: &Path, study: &Study) -> Result<Self, RunnerError> {
+        let path = results.join(&study.name);
+        fs::create_dir_all(&path).context("create", &path)?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).context("create", &lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RunnerError::InUse { path }),
+            Err(TryLockError::Error(cause)) => return Err(cause).context("lock", &lock_path),
+        }
+        write_json(&path.join("study.json"), study)?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of a trial.
+    pub fn trial(&self, trial: &Trial) -> TrialFolder {
+        TrialFolder { path: self.path.join(trial.id()) }
+    }
+}
+
+impl TrialFolder {
+    /// The folder at `path`.
+    pub const fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where extents lie, unless the trial says otherwise.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    /// The summary, if the trial is finished.
+    pub fn summary(&self) -> Option<Summary> {
+        let text = fs::read(self.path.join("summary.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Makes the folder anew: what an interrupted run left is removed, and what the trial needs is written.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn prepare(&self, trial: &Trial, scenario: &[u8]) -> Result<(), RunnerError> {
+        match fs::remove_dir_all(&self.path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                return Err(cause).context("remove what an interrupted run left in", &self.path);
+            }
+            _ => {}
+        }
+        fs::create_dir(&self.path).context("create", &self.path)?;
+        write_atomically(&self.path.join("scenario.yaml"), scenario)?;
+        let resolved = spillbench_schema::document::resolved_yaml(trial);
+        write_atomically(&self.path.join("resolved.yaml"), resolved.as_bytes())
+    }
+
+    /// Saves how the trial failed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn fail(&self, failure: &Failure) -> Result<(), RunnerError> {
+        write_json(&self.path.join("failure.json"), failure)
+    }
+
+    /// Saves how the trial finished, and removes its state: the last thing that is written.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(&self, summary: &Summary) -> Result<(), RunnerError> {
+        let state = self.state();
+        if state.exists() {
+            fs::remove_dir_all(&state).context("remove", &state)?;
+        }
+        write_json(&self.path.join("summary.json"), summary)
+    }
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), RunnerError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", path)?;
+    text.push(b'\n');
+    write_atomically(path, &text)
+}
+
+/// Writes a file by a temporary one and a rename: a reader finds the old contents or the new, never a part.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), RunnerError> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_data()?;
+        fs::rename(&temporary, path)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary))).context("write", path)
+}

@@ -1,0 +1,162 @@
+//! The trials of a study, one after the other.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::ExitStatus,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+use spillbench_schema::{Study, Trial, summary::Failure};
+
+use crate::{
+    RunnerError, StudyFolder, TrialFolder,
+    child::{self, Ending},
+    display::Display,
+};
+
+/// How a study is run.
+pub struct Options {
+    /// The program that has the command `trial`: this one.
+    pub program: PathBuf,
+    /// The folder of all results.
+    pub results: PathBuf,
+    /// The scenario file as written.
+    pub scenario: Vec<u8>,
+    /// Stop at the first failed trial.
+    pub fail_fast: bool,
+    /// The longest a trial may take.
+    pub timeout: Option<Duration>,
+}
+
+/// What became of a study's trials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// Finished now.
+    pub finished: usize,
+    /// Finished before.
+    pub skipped: usize,
+    /// Failed, with what they said.
+    pub failed: Vec<Failure>,
+    /// The user interrupted.
+    pub interrupted: bool,
+}
+
+/// Whether the user has asked to stop (SIGINT or SIGTERM).
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Catches SIGINT and SIGTERM from now on; a second one ends the process at once.
+    ///
+    /// # Errors
+    /// Signals cannot be caught.
+    pub fn catch() -> Result<Self, RunnerError> {
+        let set = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, 130, Arc::clone(&set))
+                .map_err(RunnerError::Signals)?;
+            flag::register(signal, Arc::clone(&set)).map_err(RunnerError::Signals)?;
+        }
+        Ok(Self(set))
+    }
+
+    /// Whether a signal has come.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs all trials that are not finished. A failed one does not stop the others.
+///
+/// # Errors
+/// The results cannot be written, or a process cannot be started.
+pub fn run(
+    study: &Study,
+    options: &Options,
+    interrupt: &Interrupt,
+    display: &mut Display,
+) -> Result<Outcome, RunnerError> {
+    let folder = StudyFolder::open(&options.results, study)?;
+    let mut outcome = Outcome::default();
+    for trial in &study.trials {
+        let place = folder.trial(trial);
+        if place.summary().is_some() {
+            outcome.skipped += 1;
+            display.skipped(trial);
+            continue;
+        }
+        match run_trial(trial, &place, options, interrupt, display)? {
+            None if interrupt.is_set() => {
+                outcome.interrupted = true;
+                break;
+            }
+            None => outcome.finished += 1,
+            Some(failure) => {
+                place.fail(&failure)?;
+                display.failed(trial, &failure);
+                outcome.failed.push(failure);
+                if options.fail_fast {
+                    break;
+                }
+            }
+        }
+    }
+    display.done();
+    Ok(outcome)
+}
+
+/// Runs one trial; returns how it failed, if it did.
+fn run_trial(
+    trial: &Trial,
+    place: &TrialFolder,
+    options: &Options,
+    interrupt: &Interrupt,
+    display: &mut Display,
+) -> Result<Option<Failure>, RunnerError> {
+    place.prepare(trial, &options.scenario)?;
+    let started = Instant::now();
+    display.started(trial);
+    let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {
+        display.progress(trial, &line);
+    })?;
+    let failure = |message: String, status: Option<ExitStatus>| {
+        Some(Failure {
+            trial_id: trial.id(),
+            message,
+            exit_code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()),
+        })
+    };
+    Ok(match ending {
+        Ending::Interrupted => None,
+        Ending::TimedOut => {
+            let seconds = options.timeout.unwrap_or_default().as_secs_f64();
+            failure(format!("took longer than the {seconds} s that --timeout allows"), None)
+        }
+        Ending::Exited(status, said) => match place.summary() {
+            Some(summary) if status.success() => {
+                display.finished(trial, &summary, started.elapsed());
+                None
+            }
+            _ => failure(message(status, said), Some(status)),
+        },
+    })
+}
+
+fn message(status: ExitStatus, said: String) -> String {
+    match (status.signal(), said.is_empty()) {
+        (Some(9), true) => "killed (signal 9): out of memory, perhaps; see `dmesg`".to_owned(),
+        (Some(signal), true) => format!("ended by signal {signal}"),
+        (None, true) => format!("ended without a summary ({status})"),
+        (_, false) => said,
+    }
+}

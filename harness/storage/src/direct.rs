@@ -1,5 +1,6 @@
 //! The store that bypasses the page cache: `O_DIRECT` and `io_uring`.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use crate::file_store::{Checks, Describe, FileStore, MakeDevice, Parts};
 use crate::generation::{self, GenerationFile};
 use crate::io_thread::Generations;
 use crate::slots::Slots;
-use crate::uring::Uring;
+use crate::uring::{self, Uring};
 use crate::{ALIGNMENT, ExtentSpec, StorageError, filesystem};
 
 /// A store that keeps at most a given number of bytes in memory, and all extents in a file that the page cache
@@ -159,7 +160,8 @@ impl DirectStore {
         slots: Slots,
         generations: Option<Generations>,
     ) -> Result<Self, StorageError> {
-        let registration = Arc::new(AtomicBool::new(options.registered_buffers));
+        let register = options.registered_buffers && uring::may_lock(options.capacity_bytes);
+        let registration = Arc::new(AtomicBool::new(register));
         let description = Box::new(Description {
             alignment: filesystem::direct_alignment(&file.path).unwrap_or(ALIGNMENT as u64),
             registration: Arc::clone(&registration),
@@ -169,7 +171,7 @@ impl DirectStore {
         let path = file.path;
         let make_device: MakeDevice = Box::new(move |waker| {
             let ring = Uring::new(file.file, waker, queue_depth, registration);
-            Ok(Box::new(ring.map_err(|cause| StorageError::UringRefused { cause: Arc::new(cause) })?))
+            Ok(Box::new(ring.map_err(uring_refused)?))
         });
         let parts = Parts {
             path: &path,
@@ -186,6 +188,19 @@ impl DirectStore {
     }
 }
 
+/// Why there is no ring, in terms of what to change.
+fn uring_refused(cause: io::Error) -> StorageError {
+    let remedy = match cause.raw_os_error() {
+        Some(libc::EPERM) => {
+            "allow io_uring_setup in the sandbox, or set the sysctl kernel.io_uring_disabled to 0"
+        }
+        Some(libc::ENOSYS) => "use a kernel of version 5.6 or later, with io_uring",
+        Some(libc::ENOMEM) => "raise the limit on locked memory (ulimit -l)",
+        _ => "see io_uring_setup(2)",
+    };
+    StorageError::UringRefused { cause: Arc::new(cause), remedy }
+}
+
 /// Name of the file in the store's folder.
 const FILE: &str = "extents";
 
@@ -200,7 +215,7 @@ impl Describe for Description {
     fn describe(&self) -> String {
         let buffers = match (self.options.registered_buffers, self.registration.load(Ordering::Relaxed)) {
             (true, true) => "registered buffers",
-            (true, false) => "plain buffers (the kernel refused to register them)",
+            (true, false) => "plain buffers (too little memory may be locked to register them)",
             (false, _) => "plain buffers",
         };
         format!(
@@ -217,8 +232,6 @@ impl Describe for Description {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn open_by(opener: Opener) -> StorageError {
@@ -257,6 +270,18 @@ mod tests {
                 eprintln!("skipped: the temporary folder refuses direct I/O");
             }
             error => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_refused_ring_names_the_way_out() {
+        for (errno, remedy) in [
+            (libc::EPERM, "io_uring_setup"),
+            (libc::ENOSYS, "kernel of version"),
+            (libc::ENOMEM, "ulimit -l"),
+        ] {
+            let message = uring_refused(io::Error::from_raw_os_error(errno)).to_string();
+            assert!(message.contains(remedy) && message.contains("storage.mode: memory"), "{message}");
         }
     }
 

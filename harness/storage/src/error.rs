@@ -100,10 +100,12 @@ pub enum StorageError {
         remedy: String,
     },
     /// The kernel, or a sandbox around this process, refuses `io_uring`.
-    #[error("io_uring is not permitted here ({cause}); set storage.mode: memory, or allow io_uring_setup")]
+    #[error("io_uring is refused here ({cause}): {remedy}, or set storage.mode: memory")]
     UringRefused {
         /// The kernel's reason.
         cause: Arc<io::Error>,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// An option has a value that cannot work.
     #[error("storage option {field} is {value}: {remedy}")]

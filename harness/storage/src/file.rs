@@ -1,6 +1,6 @@
 //! The file behind a store: reserved in full, locked against other stores, and open for direct I/O if asked.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -108,18 +108,15 @@ impl ExtentFile {
     fn lock(&self) -> Result<(), StorageError> {
         let start = Instant::now();
         loop {
-            // SAFETY: a plain system call on a descriptor that `self` keeps open.
-            if unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EWOULDBLOCK) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
-                Some(libc::EWOULDBLOCK) => return Err(StorageError::InUse { path: self.path.clone() }),
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: self.path.clone() }),
                 // A file system without locks: two stores in one folder are then not found.
-                Some(libc::EOPNOTSUPP) => return Ok(()),
-                _ => return Err(self.failed("lock", error)),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(());
+                }
+                Err(TryLockError::Error(error)) => return Err(self.failed("lock", error)),
             }
         }
     }

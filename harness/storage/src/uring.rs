@@ -21,6 +21,11 @@ const TABLE_BLOCKS: u32 = 4096;
 /// The kernel's limit for one registered buffer.
 const REGISTERED_BLOCK_BYTES: usize = 1 << 30;
 
+/// Generous for the queues of a ring, which count as locked too.
+const RING_BYTES: u64 = 1 << 20;
+/// Number of the capability that lifts the limit on locked memory.
+const CAP_IPC_LOCK: u32 = 14;
+
 /// A ring over one file. Stays on the thread that made it.
 pub(crate) struct Uring {
     ring: IoUring,
@@ -44,7 +49,7 @@ struct Table {
 
 impl Uring {
     /// A ring for `queue_depth` requests in flight. `registration` says whether to register buffers; it is set to
-    /// false when the kernel will not.
+    /// false when the kernel will not, and must be false already if [`may_lock`] says so.
     pub(crate) fn new(
         file: Arc<File>,
         waker: Arc<Waker>,
@@ -185,6 +190,23 @@ impl Drop for Uring {
             self.collect(&mut completions);
         }
     }
+}
+
+/// Whether this process may lock `bytes` of memory, as registered buffers do. Where this is too hopeful (the
+/// capability may count for nothing in a container) the ring finds out later.
+pub(crate) fn may_lock(bytes: u64) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call fills the structure it is given.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
+    known && limit.rlim_cur >= bytes.saturating_add(RING_BYTES) || has_capability(CAP_IPC_LOCK)
+}
+
+fn has_capability(bit: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & (1 << bit) != 0)
 }
 
 /// The cheapest ring the kernel knows: completions are handled on the submitting thread and only when it asks.

@@ -1,7 +1,9 @@
 //! Activations whose derivative is a function of their output, so that the pre-activation need not be kept.
 
+use crate::exponential::{sigmoid, tanh};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
+use crate::vectorised::{vectorised, zip_mut};
 
 /// A function applied to each output of a layer, with its derivative in terms of the output y.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +22,24 @@ pub enum OutputActivation {
 
 const LEAK: f32 = 0.01;
 
-/// y = act(sums + biases), for one line of a strip.
-pub(crate) fn activate(activation: OutputActivation, sums: &[f32], biases: &[f32], y: &mut [f32]) {
-    let lines = y.iter_mut().zip(sums).zip(biases).map(|((y, sum), bias)| (y, sum + bias));
-    match activation {
-        OutputActivation::Identity => lines.for_each(|(y, z)| *y = z),
-        OutputActivation::Relu => lines.for_each(|(y, z)| *y = if z > 0.0 { z } else { 0.0 }),
-        OutputActivation::LeakyRelu => lines.for_each(|(y, z)| *y = if z > 0.0 { z } else { LEAK * z }),
-        OutputActivation::Sigmoid => lines.for_each(|(y, z)| *y = sigmoid(z)),
-        OutputActivation::Tanh => lines.for_each(|(y, z)| *y = tanh(z)),
+/// What one value costs backward, in floating-point operations of a product.
+const BACKWARD_FLOPS: usize = 16;
+
+/// Rows that one tile takes backward.
+const ROWS_PER_TILE: usize = 16;
+
+vectorised! {
+    /// y = act(sums + biases), for one line of a strip.
+    pub(crate) fn activate(activation: OutputActivation, sums: &[f32], biases: &[f32], y: &mut [f32]) {
+        y.copy_from_slice(biases);
+        let sums = &sums[..y.len()];
+        match activation {
+            OutputActivation::Identity => zip_mut(y, sums, |y, sum| *y += sum),
+            OutputActivation::Relu => zip_mut(y, sums, |y, sum| *y = relu(*y + sum)),
+            OutputActivation::LeakyRelu => zip_mut(y, sums, |y, sum| *y = leaky_relu(*y + sum)),
+            OutputActivation::Sigmoid => zip_mut(y, sums, |y, sum| *y = sigmoid(*y + sum)),
+            OutputActivation::Tanh => zip_mut(y, sums, |y, sum| *y = tanh(*y + sum)),
+        }
     }
 }
 
@@ -50,12 +61,9 @@ pub fn activation_backward(
     if activation == OutputActivation::Identity {
         return;
     }
-    /// What one value costs, in floating-point operations of a product.
-    const VALUE_FLOPS: usize = 16;
-    const ROWS_PER_TILE: usize = 16;
     let tiles = rows.div_ceil(ROWS_PER_TILE);
     let dy = Shared::new(dy);
-    for_each_tile(tiles, VALUE_FLOPS * rows * panel.units, |tile| {
+    for_each_tile(tiles, BACKWARD_FLOPS * rows * panel.units, |tile| {
         for row in part(rows, tiles, tile) {
             let start = row * panel.total_units;
             let range = start + panel.columns().start..start + panel.columns().end;
@@ -66,25 +74,27 @@ pub fn activation_backward(
     });
 }
 
-fn multiply_derivative(activation: OutputActivation, y: &[f32], dy: &mut [f32]) {
-    let pairs = dy.iter_mut().zip(y);
-    match activation {
-        OutputActivation::Identity => {}
-        OutputActivation::Relu => pairs.for_each(|(dy, &y)| *dy = if y > 0.0 { *dy } else { 0.0 }),
-        OutputActivation::LeakyRelu => {
-            pairs.for_each(|(dy, &y)| *dy = if y > 0.0 { *dy } else { LEAK * *dy })
+vectorised! {
+    fn multiply_derivative(activation: OutputActivation, y: &[f32], dy: &mut [f32]) {
+        match activation {
+            OutputActivation::Identity => {}
+            OutputActivation::Relu => zip_mut(dy, y, |dy, y| *dy = if y > 0.0 { *dy } else { 0.0 }),
+            OutputActivation::LeakyRelu => zip_mut(dy, y, |dy, y| *dy = if y > 0.0 { *dy } else { LEAK * *dy }),
+            OutputActivation::Sigmoid => zip_mut(dy, y, |dy, y| *dy *= y * (1.0 - y)),
+            OutputActivation::Tanh => zip_mut(dy, y, |dy, y| *dy *= 1.0 - y * y),
         }
-        OutputActivation::Sigmoid => pairs.for_each(|(dy, &y)| *dy *= y * (1.0 - y)),
-        OutputActivation::Tanh => pairs.for_each(|(dy, &y)| *dy *= 1.0 - y * y),
     }
 }
 
-fn sigmoid(z: f32) -> f32 {
-    1.0 / (1.0 + (-z).exp())
+/// Written so that not-a-number stays what it is.
+#[inline]
+fn relu(z: f32) -> f32 {
+    if z <= 0.0 { 0.0 } else { z }
 }
 
-fn tanh(z: f32) -> f32 {
-    z.tanh()
+#[inline]
+fn leaky_relu(z: f32) -> f32 {
+    if z > 0.0 { z } else { LEAK * z }
 }
 
 #[cfg(test)]

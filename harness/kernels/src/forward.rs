@@ -1,10 +1,12 @@
 //! y = act(x·Wᵀ + b), a panel at a time.
 
+use std::ops::Range;
+
 use crate::activation::{OutputActivation, activate};
-use crate::micro::Kernel;
+use crate::micro::{Ahead, Kernel};
 use crate::panel::Panel;
 use crate::parallel::Shared;
-use crate::strip::{Finished, Samples, multiply_samples};
+use crate::strip::{Finished, Right, Samples, multiply_samples};
 
 /// Computes the panel's columns of a layer's output, y[:, panel] = act(x·Wᵀ + b), and no others.
 ///
@@ -40,10 +42,6 @@ pub(crate) fn forward_with(
     let inputs = panel.inputs;
     let y = Shared::new(y);
 
-    let pack = |units: std::ops::Range<usize>, terms: std::ops::Range<usize>, packed: &mut [f32]| {
-        let source = &weights[units.start * inputs + terms.start..];
-        kernel.pack_right_columns(source, inputs, units.len(), terms.len(), packed);
-    };
     let finish = |part: Finished| {
         let biases = &biases[part.columns.clone()];
         for (row, sums) in part.rows.zip(part.strip.chunks_exact(part.width)) {
@@ -54,7 +52,26 @@ pub(crate) fn forward_with(
         }
     };
     let samples = Samples { values: x, stride: inputs, rows, depth: inputs };
-    multiply_samples(kernel, samples, panel.units, pack, finish);
+    multiply_samples(kernel, samples, panel.units, &Transposed { kernel, weights, inputs }, finish);
+}
+
+/// Wᵀ
+struct Transposed<'a> {
+    kernel: &'a Kernel,
+    weights: &'a [f32],
+    inputs: usize,
+}
+
+impl Right for Transposed<'_> {
+    fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
+        let source = &self.weights[units.start * self.inputs + inputs.start..];
+        self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
+    }
+
+    fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Ahead {
+        let source = &self.weights[units.start * self.inputs + inputs.start..];
+        Ahead { source: source.as_ptr(), stride: self.inputs, lines: units.len(), length: inputs.len() }
+    }
 }
 
 #[cfg(test)]

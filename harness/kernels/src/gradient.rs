@@ -4,11 +4,12 @@
 //! its micro-batches in index order; over shards, a binary tree over neighbours. A power of two of ranks,
 //! each with as many consecutive shards, that combine their sums by the same tree get the same bits.
 
-use crate::micro::Kernel;
+use crate::micro::{Ahead, Kernel};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::rule::{Applied, UpdateRule, add};
 use crate::strip::reduction_block;
+use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
 
 /// One micro-batch: a layer's input `[rows × inputs]` and the error at its output, before the activation,
@@ -33,12 +34,7 @@ pub fn gradient(panel: &Panel, shards: &[&[Chunk]], out: &mut [f32]) {
 
 pub(crate) fn gradient_with(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], out: &mut [f32]) {
     assert_eq!(out.len(), panel.parameters(), "gradient of {panel:?}");
-    let out = Shared::new(out);
-    for_each_segment(kernel, panel, shards, |offset, gradient| {
-        // SAFETY: every parameter is in one segment.
-        let out = unsafe { out.part(offset..offset + gradient.len()) };
-        out.copy_from_slice(gradient);
-    });
+    form(kernel, panel, shards, &Stored { out: Shared::new(out) });
 }
 
 /// Applies the panel's gradient by `rule`, without the whole of it ever existing: each piece is summed over
@@ -81,35 +77,97 @@ pub(crate) fn update_with(
     let parameters = panel.parameters();
     assert_eq!(params.len(), parameters, "parameters of {panel:?}");
     assert_eq!(state.len(), parameters * applied.state_per_parameter(), "optimizer state of {panel:?}");
-    let (params, state) = (Shared::new(params), Shared::new(state));
-    let states = applied.state_per_parameter();
-    for_each_segment(kernel, panel, shards, |offset, gradient| {
-        let state_part = |index: usize| {
-            let start = if index < states { index * parameters + offset } else { 0 };
-            start..start + if index < states { gradient.len() } else { 0 }
-        };
-        // SAFETY: every parameter is in one segment, and so is each value of its state.
-        let (params, first, second) = unsafe {
-            (
-                params.part(offset..offset + gradient.len()),
-                state.part(state_part(0)),
-                state.part(state_part(1)),
-            )
-        };
-        applied.apply(gradient, params, first, second);
-    });
+    form(kernel, panel, shards, &Updated { params: Shared::new(params), state: Shared::new(state), applied });
+}
+
+/// A piece of a gradient: lines of `columns` values, `width` apart, each of which belongs to the parameters from
+/// `offset` on, `stride` further line by line.
+struct Piece<'a> {
+    sums: &'a [f32],
+    width: usize,
+    lines: usize,
+    columns: usize,
+    offset: usize,
+    stride: usize,
+}
+
+impl<'a> Piece<'a> {
+    /// Each line's offset and values.
+    fn lines(&self) -> impl Iterator<Item = (usize, &'a [f32])> {
+        let (offset, stride, columns) = (self.offset, self.stride, self.columns);
+        let lines = self.sums.chunks_exact(self.width).take(self.lines).enumerate();
+        lines.map(move |(line, sums)| (offset + line * stride, &sums[..columns]))
+    }
+}
+
+/// What becomes of a gradient.
+trait Destination: Sync {
+    /// Takes a piece; over all calls, every parameter once.
+    fn take(&self, piece: &Piece);
+
+    /// Where the parameter at `offset` is, to be fetched before its piece is formed.
+    fn locate(&self, offset: usize) -> *const f32;
+}
+
+struct Stored<'a> {
+    out: Shared<'a>,
+}
+
+impl Destination for Stored<'_> {
+    fn take(&self, piece: &Piece) {
+        for (offset, sums) in piece.lines() {
+            // SAFETY: every parameter is in one piece.
+            unsafe { self.out.part(offset..offset + sums.len()) }.copy_from_slice(sums);
+        }
+    }
+
+    fn locate(&self, offset: usize) -> *const f32 {
+        self.out.locate(offset)
+    }
+}
+
+struct Updated<'a> {
+    params: Shared<'a>,
+    state: Shared<'a>,
+    applied: &'a Applied,
+}
+
+impl Destination for Updated<'_> {
+    fn take(&self, piece: &Piece) {
+        update_piece(self, piece);
+    }
+
+    fn locate(&self, offset: usize) -> *const f32 {
+        self.params.locate(offset)
+    }
+}
+
+vectorised! {
+    fn update_piece(to: &Updated, piece: &Piece) {
+        let (states, parameters) = (to.applied.state_per_parameter(), to.params.len());
+        for (offset, sums) in piece.lines() {
+            let state = |index: usize| {
+                let start = index * parameters + offset;
+                if index < states { start..start + sums.len() } else { 0..0 }
+            };
+            // SAFETY: every parameter is in one piece, and so is each value of its state.
+            let (params, first, second) = unsafe {
+                (
+                    to.params.part(offset..offset + sums.len()),
+                    to.state.part(state(0)),
+                    to.state.part(state(1)),
+                )
+            };
+            to.applied.apply(sums, params, first, second);
+        }
+    }
 }
 
 /// Units whose gradient a tile forms.
 const UNITS_PER_TILE: usize = 64;
 
-/// Calls `finish(offset, gradient)` for pieces of the gradient that together cover the panel's parameters.
-fn for_each_segment(
-    kernel: &Kernel,
-    panel: &Panel,
-    shards: &[&[Chunk]],
-    finish: impl Fn(usize, &[f32]) + Sync,
-) {
+/// Forms the panel's gradient, piece by piece.
+fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {
     panel.assert_inside_layer();
     for chunk in shards.iter().copied().flatten() {
         assert_eq!(chunk.x.len(), chunk.rows * panel.inputs, "input of {panel:?}");
@@ -120,8 +178,8 @@ fn for_each_segment(
     for_each_tile(tiles, panel.product_flops(samples), |tile| {
         let units = part(panel.units, tiles, tile);
         let tile = Tile { kernel, panel, shards, first_unit: units.start, units: units.len() };
-        tile.weights(samples, &finish);
-        tile.biases(&finish);
+        tile.weights(samples, to);
+        tile.biases(to);
     });
 }
 
@@ -135,7 +193,7 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    fn weights(&self, samples: usize, finish: &impl Fn(usize, &[f32])) {
+    fn weights(&self, samples: usize, to: &impl Destination) {
         let (kernel, inputs) = (self.kernel, self.panel.inputs);
         let padded = self.units.next_multiple_of(kernel.height);
         let strip_length = padded * kernel.width;
@@ -145,6 +203,13 @@ impl Tile<'_> {
             let strips = workspace.strips.get(strip_length * tree_slots(self.shards.len()));
             for first_input in (0..inputs).step_by(kernel.width) {
                 let columns = kernel.width.min(inputs - first_input);
+                // The parameters of the next strip come while this one is computed.
+                let mut ahead = Ahead {
+                    source: to.locate(self.first_unit * inputs + first_input + columns),
+                    stride: inputs,
+                    lines: self.units,
+                    length: kernel.width,
+                };
                 let mut rest = &*left;
                 reduce_by_tree(self.shards, strips, strip_length, |shard, strip| {
                     let mut add = false;
@@ -153,18 +218,23 @@ impl Tile<'_> {
                         rest = after;
                         let right = workspace.right.get(rows.len() * kernel.width);
                         let source = &chunk.x[rows.start * inputs + first_input..];
-                        kernel.pack_right_rows(source, inputs, columns, right);
-                        kernel.multiply(rows.len(), block, right, strip, add);
+                        kernel.pack_right_rows(source, inputs, columns, rows.len(), right);
+                        kernel.multiply(rows.len(), block, right, strip, add, ahead);
+                        ahead = Ahead::NONE;
                         add = true;
                     }
                     if !add {
                         strip.fill(0.0);
                     }
                 });
-                let lines = strips.chunks_exact(kernel.width).take(self.units);
-                for (unit, line) in (self.first_unit..).zip(lines) {
-                    finish(unit * inputs + first_input, &line[..columns]);
-                }
+                to.take(&Piece {
+                    sums: strips,
+                    width: kernel.width,
+                    lines: self.units,
+                    columns,
+                    offset: self.first_unit * inputs + first_input,
+                    stride: inputs,
+                });
             }
         });
     }
@@ -179,7 +249,7 @@ impl Tile<'_> {
         }
     }
 
-    fn biases(&self, finish: &impl Fn(usize, &[f32])) {
+    fn biases(&self, to: &impl Destination) {
         let first = self.panel.first_unit + self.first_unit;
         with_workspace(|workspace| {
             let sums = workspace.strips.get(self.units * tree_slots(self.shards.len()));
@@ -191,7 +261,8 @@ impl Tile<'_> {
                     }
                 }
             });
-            finish(self.panel.weights() + self.first_unit, &sums[..self.units]);
+            let offset = self.panel.weights() + self.first_unit;
+            to.take(&Piece { sums, width: self.units, lines: 1, columns: self.units, offset, stride: 0 });
         });
     }
 }

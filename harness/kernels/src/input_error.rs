@@ -1,10 +1,12 @@
 //! dx = dz·W, a panel at a time.
 
-use crate::micro::Kernel;
+use std::ops::Range;
+
+use crate::micro::{Ahead, Kernel};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::rule::add;
-use crate::strip::{Finished, Samples, multiply_samples};
+use crate::strip::{Finished, Right, Samples, multiply_samples};
 
 /// Computes the panel's part of the error at a layer's input, dx = dz[:, panel]·W, or with `accumulate` adds
 /// it to `dx`. A layer's error is its panels' parts, added in order.
@@ -37,10 +39,6 @@ pub(crate) fn input_error_with(
     let inputs = panel.inputs;
     let dx = Shared::new(dx);
 
-    let pack = |columns: std::ops::Range<usize>, units: std::ops::Range<usize>, packed: &mut [f32]| {
-        let source = &weights[units.start * inputs + columns.start..];
-        kernel.pack_right_rows(source, inputs, columns.len(), packed);
-    };
     let finish = |part: Finished| {
         for (row, sums) in part.rows.zip(part.strip.chunks_exact(part.width)) {
             let start = row * inputs + part.columns.start;
@@ -52,7 +50,26 @@ pub(crate) fn input_error_with(
     };
     let samples =
         Samples { values: &dz[panel.first_unit..], stride: panel.total_units, rows, depth: panel.units };
-    multiply_samples(kernel, samples, inputs, pack, finish);
+    multiply_samples(kernel, samples, inputs, &Rows { kernel, weights, inputs }, finish);
+}
+
+/// W
+struct Rows<'a> {
+    kernel: &'a Kernel,
+    weights: &'a [f32],
+    inputs: usize,
+}
+
+impl Right for Rows<'_> {
+    fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
+        let source = &self.weights[units.start * self.inputs + inputs.start..];
+        self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed);
+    }
+
+    fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Ahead {
+        let source = &self.weights[units.start * self.inputs + inputs.start..];
+        Ahead { source: source.as_ptr(), stride: self.inputs, lines: units.len(), length: inputs.len() }
+    }
 }
 
 #[cfg(test)]

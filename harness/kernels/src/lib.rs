@@ -15,6 +15,7 @@
 //! | [`gradient()`], [`update`] | dW = dzᵀ·x | samples |
 
 mod activation;
+mod exponential;
 mod forward;
 mod gradient;
 mod input_error;
@@ -24,6 +25,7 @@ mod panel;
 mod parallel;
 mod rule;
 mod strip;
+mod vectorised;
 mod workspace;
 
 pub mod ops;

@@ -1,5 +1,7 @@
 //! Losses at the output of a network, with their errors. Sums over samples: 1/B is applied once, by the update.
 
+use crate::exponential::exp;
+
 /// Cross-entropy of softmax(logits) with the labels: returns Σ −log softmax(logits)[label] over the samples,
 /// and writes softmax − one-hot to `dlogits`. `logits` and `dlogits` are `[rows × classes]`.
 ///
@@ -20,7 +22,7 @@ pub fn loss_cross_entropy(
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let mut sum = 0.0;
         for (error, logit) in errors.iter_mut().zip(logits) {
-            *error = (logit - largest).exp();
+            *error = exp(logit - largest);
             sum += *error;
         }
         for error in errors.iter_mut() {

@@ -7,13 +7,16 @@
 mod avx2;
 mod portable;
 
-use std::sync::OnceLock;
+use crate::parallel::part;
 
 /// Multiplies packed operands: `strip[height × width] (=|+=) leftᵀ · right` over `depth` terms.
 type Product = unsafe fn(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool);
 
-/// Packs lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
+/// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
 type Interleave = unsafe fn(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32);
+
+/// Packs `depth` whole lines that run across the reduction: `packed[p][i] = source[p · stride + i]`.
+type Gather = unsafe fn(source: *const f32, stride: usize, depth: usize, packed: *mut f32);
 
 /// The code for one kind of CPU.
 #[derive(Debug)]
@@ -26,6 +29,47 @@ pub(crate) struct Kernel {
     product: Product,
     interleave_height: Interleave,
     interleave_width: Interleave,
+    gather_height: Gather,
+    gather_width: Gather,
+}
+
+/// Memory that will be needed after a product: `lines` lines of `length` values, `stride` apart. Products ask
+/// for it while they compute, so that it comes without being waited for. It is never read through this, so it may lie anywhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub source: *const f32,
+    pub stride: usize,
+    pub lines: usize,
+    pub length: usize,
+}
+
+impl Ahead {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { source: std::ptr::null(), stride: 0, lines: 0, length: 0 };
+
+    fn ask_for(&self, lines: std::ops::Range<usize>) {
+        for line in lines {
+            let line = self.source.wrapping_add(line * self.stride);
+            for value in (0..self.length).step_by(CACHE_LINE) {
+                prefetch(line.wrapping_add(value));
+            }
+            prefetch(line.wrapping_add(self.length - 1));
+        }
+    }
+}
+
+/// Values of a cache line.
+const CACHE_LINE: usize = 16;
+
+/// Asks for a cache line in the second-level cache; the first level is full of packed operands.
+fn prefetch(address: *const f32) {
+    // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// An operation whose kernel can be asked for.
@@ -50,8 +94,7 @@ pub fn kernel_name(_operation: Operation, _rows: usize, _inputs: usize, _units: 
 pub(crate) fn has_avx2() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        static DETECTED: OnceLock<bool> = OnceLock::new();
-        *DETECTED.get_or_init(|| is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
     }
     #[cfg(not(target_arch = "x86_64"))]
     false
@@ -73,13 +116,22 @@ impl Kernel {
 
     /// `strip[rows × width] (=|+=) left·right` over `depth` terms, where `left` holds `rows` rounded up to
     /// whole heights, each `[depth][height]`.
-    pub(crate) fn multiply(&self, depth: usize, left: &[f32], right: &[f32], strip: &mut [f32], add: bool) {
+    pub(crate) fn multiply(
+        &self,
+        depth: usize,
+        left: &[f32],
+        right: &[f32],
+        strip: &mut [f32],
+        add: bool,
+        ahead: Ahead,
+    ) {
         assert!(right.len() >= depth * self.width, "right operand too short");
-        let (left_group, strip_group) = (depth * self.height, self.height * self.width);
         assert_eq!(left.len() * self.width, strip.len() * depth, "left operand and strip do not match");
+        let (left_group, strip_group) = (depth * self.height, self.height * self.width);
         let groups = strip.len() / strip_group;
         assert_eq!(groups * strip_group, strip.len(), "strip of broken height");
         for group in 0..groups {
+            ahead.ask_for(part(ahead.lines, groups, group));
             // SAFETY: the assertions put every group of `left` and `strip`, and `right`, in bounds; the CPU
             // was asked for its features when this kernel was chosen.
             unsafe {
@@ -130,7 +182,8 @@ impl Kernel {
     ) {
         for (group, packed) in packed.chunks_exact_mut(depth * self.height).enumerate() {
             let first = group * self.height;
-            gather(&source[first..], stride, self.height.min(rows - first), self.height, packed);
+            let lines = self.height.min(rows - first);
+            gather(self.gather_height, self.height, &source[first..], stride, lines, depth, packed);
         }
     }
 
@@ -147,8 +200,15 @@ impl Kernel {
     }
 
     /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
-    pub(crate) fn pack_right_rows(&self, source: &[f32], stride: usize, columns: usize, packed: &mut [f32]) {
-        gather(source, stride, columns, self.width, packed);
+    pub(crate) fn pack_right_rows(
+        &self,
+        source: &[f32],
+        stride: usize,
+        columns: usize,
+        depth: usize,
+        packed: &mut [f32],
+    ) {
+        gather(self.gather_width, self.width, source, stride, columns, depth, packed);
     }
 }
 
@@ -167,8 +227,22 @@ fn interleave(
     unsafe { code(source.as_ptr(), stride, lines, depth, packed.as_mut_ptr()) }
 }
 
-/// `packed[p][i] = source[p · stride + i]` for i below `count`, zero up to `lanes`.
-fn gather(source: &[f32], stride: usize, count: usize, lanes: usize, packed: &mut [f32]) {
+fn gather(
+    code: Gather,
+    lanes: usize,
+    source: &[f32],
+    stride: usize,
+    count: usize,
+    depth: usize,
+    packed: &mut [f32],
+) {
+    assert!(depth >= 1 && count <= lanes && packed.len() == depth * lanes, "packing of a wrong shape");
+    assert!(source.len() >= (depth - 1) * stride + count, "packing reads past its source");
+    if count == lanes {
+        // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
+        unsafe { code(source.as_ptr(), stride, depth, packed.as_mut_ptr()) }
+        return;
+    }
     for (p, packed) in packed.chunks_exact_mut(lanes).enumerate() {
         packed[..count].copy_from_slice(&source[p * stride..][..count]);
         packed[count..].fill(0.0);

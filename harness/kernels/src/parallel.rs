@@ -41,6 +41,15 @@ impl<'a> Shared<'a> {
         Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The address of an element, inside the slice or not.
+    pub(crate) const fn locate(&self, index: usize) -> *const f32 {
+        self.start.wrapping_add(index)
+    }
+
     /// The elements of `range`.
     ///
     /// # Safety

@@ -1,5 +1,7 @@
 //! Update rules, elementwise.
 
+use crate::vectorised::{LANES, vectorised, zip_mut};
+
 /// How a mean gradient g changes parameters w, and the state that it keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum UpdateRule {
@@ -65,25 +67,27 @@ impl UpdateRule {
     }
 }
 
-/// Applies a gradient that was summed before: `params`, `gradient` of one length, `state` as the rule lays it out.
-///
-/// # Panics
-/// If a slice does not have the length its shape says.
-pub fn apply(gradient: &[f32], params: &mut [f32], state: &mut [f32], rule: &UpdateRule, scale: f32) {
-    assert_eq!(gradient.len(), params.len(), "gradient and parameters");
-    assert_eq!(state.len(), params.len() * rule.state_per_parameter(), "optimizer state");
-    let (first, second) = state.split_at_mut(params.len().min(state.len()));
-    rule.applied(scale).apply(gradient, params, first, second);
+vectorised! {
+    /// Applies a gradient that was summed before: `params` and `gradient` of one length, `state` as the rule
+    /// lays it out, the gradient scaled by `scale`.
+    ///
+    /// # Panics
+    /// If a slice does not have the length its shape says.
+    pub fn apply(gradient: &[f32], params: &mut [f32], state: &mut [f32], rule: &UpdateRule, scale: f32) {
+        assert_eq!(state.len(), params.len() * rule.state_per_parameter(), "optimizer state");
+        let (first, second) = state.split_at_mut(params.len().min(state.len()));
+        rule.applied(scale).apply(gradient, params, first, second);
+    }
 }
 
-/// a ← a + b
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add(a: &mut [f32], b: &[f32]) {
-    assert_eq!(a.len(), b.len(), "terms of a sum");
-    for (a, b) in a.iter_mut().zip(b) {
-        *a += b;
+vectorised! {
+    /// a ← a + b
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn add(a: &mut [f32], b: &[f32]) {
+        assert_eq!(a.len(), b.len(), "terms of a sum");
+        zip_mut(a, b, |a, b| *a += b);
     }
 }
 
@@ -125,34 +129,34 @@ impl Applied {
     }
 
     /// Applies the rule to a piece of the parameters and of the state they need.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn apply(&self, gradient: &[f32], params: &mut [f32], first: &mut [f32], second: &mut [f32]) {
-        let length = gradient.len();
-        let params = &mut params[..length];
+        assert_eq!(gradient.len(), params.len(), "gradient and parameters");
         match *self {
-            Self::Folded { factor } => {
-                for (w, g) in params.iter_mut().zip(gradient) {
-                    *w += factor * g;
-                }
-            }
-            Self::Sgd { scale, rate } => {
-                for (w, g) in params.iter_mut().zip(gradient) {
-                    *w -= rate * (scale * g);
-                }
-            }
+            Self::Folded { factor } => zip_mut(params, gradient, |w, g| *w += factor * g),
+            Self::Sgd { scale, rate } => zip_mut(params, gradient, |w, g| *w -= rate * (scale * g)),
             Self::Momentum { scale, rate, momentum } => {
-                let velocities = &mut first[..length];
-                for ((w, g), v) in params.iter_mut().zip(gradient).zip(velocities) {
-                    *v = momentum * *v + scale * g;
-                    *w -= rate * *v;
-                }
+                zip_mut(first, gradient, |v, g| *v = momentum * *v + scale * g);
+                zip_mut(params, first, |w, v| *w -= rate * v);
             }
             Self::Adam { scale, keep, rate, beta1, new1, beta2, new2, correction2, epsilon } => {
-                let moments = first[..length].iter_mut().zip(&mut second[..length]);
-                for ((w, g), (m, v)) in params.iter_mut().zip(gradient).zip(moments) {
-                    let g = scale * g;
-                    *m = beta1 * *m + new1 * g;
-                    *v = beta2 * *v + new2 * (g * g);
-                    *w = keep * *w - rate * (*m / ((correction2 * *v).sqrt() + epsilon));
+                zip_mut(first, gradient, |m, g| *m = beta1 * *m + new1 * (scale * g));
+                zip_mut(second, gradient, |v, g| *v = beta2 * *v + new2 * ((scale * g) * (scale * g)));
+                let (moments, squares) = (first.as_chunks::<LANES>(), second.as_chunks::<LANES>());
+                let (params, rest) = params.as_chunks_mut::<LANES>();
+                let step = |w: &mut f32, m: f32, v: f32| {
+                    *w = keep * *w - rate * (m / ((correction2 * v).sqrt() + epsilon));
+                };
+                for ((w, m), v) in params.iter_mut().zip(moments.0).zip(squares.0) {
+                    let (mut values, m, v) = (*w, *m, *v);
+                    for lane in 0..LANES {
+                        step(&mut values[lane], m[lane], v[lane]);
+                    }
+                    *w = values;
+                }
+                for ((w, &m), &v) in rest.iter_mut().zip(moments.1).zip(squares.1) {
+                    step(w, m, v);
                 }
             }
         }

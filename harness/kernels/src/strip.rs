@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::REDUCTION_BLOCK;
-use crate::micro::Kernel;
+use crate::micro::{Ahead, Kernel};
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::workspace::{with_shared_left, with_workspace};
 
@@ -33,13 +33,21 @@ pub(crate) struct Finished<'a> {
     pub width: usize,
 }
 
-/// Multiplies `samples` with a right operand of `columns` columns. `pack(columns, terms, packed)` packs a
-/// block of that operand; `finish` is given each strip of the result once.
+/// The operand that samples are multiplied with.
+pub(crate) trait Right: Sync {
+    /// Packs a block of it.
+    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
+
+    /// Where that block is.
+    fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Ahead;
+}
+
+/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each strip of the result once.
 pub(crate) fn multiply_samples(
     kernel: &Kernel,
     samples: Samples,
     columns: usize,
-    pack: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
+    right: &impl Right,
     finish: impl Fn(Finished) + Sync,
 ) {
     let row_blocks = samples.rows.div_ceil(ROW_BLOCK);
@@ -49,7 +57,7 @@ pub(crate) fn multiply_samples(
             let padded = rows.len().next_multiple_of(kernel.height);
             let left = buffer.get(padded * samples.depth);
             pack_samples(kernel, samples, &rows, padded, left);
-            multiply_packed(kernel, samples.depth, rows, padded, left, columns, &pack, &finish);
+            multiply_packed(kernel, samples.depth, rows, padded, left, columns, right, &finish);
         });
     }
 }
@@ -76,27 +84,33 @@ fn multiply_packed(
     padded: usize,
     left: &[f32],
     columns: usize,
-    pack: &(impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync),
+    right: &impl Right,
     finish: &(impl Fn(Finished) + Sync),
 ) {
     let width = kernel.width;
+    let blocks = depth.div_ceil(REDUCTION_BLOCK);
     let strips = columns.div_ceil(width);
     let tiles = strips.div_ceil(STRIPS_PER_TILE).next_multiple_of(2).min(strips);
+    let strip_columns = |strip: usize| strip * width..((strip + 1) * width).min(columns);
     for_each_tile(tiles, 2 * rows.len() * columns * depth, |tile| {
         let tile_strips = part(strips, tiles, tile);
-        let strip_columns = |strip: usize| strip * width..((strip + 1) * width).min(columns);
+        // A tile's products, in order: block by block, in each strip by strip.
+        let products = || (0..blocks).flat_map(|block| tile_strips.clone().map(move |strip| (block, strip)));
+        let next_products = products().skip(1).map(Some).chain([None]);
         with_workspace(|workspace| {
             let results = workspace.strips.get(tile_strips.len() * padded * width);
-            for block in 0..depth.div_ceil(REDUCTION_BLOCK) {
+            for ((block, strip), next) in products().zip(next_products) {
                 let terms = reduction_block(depth, block);
+                let packed = workspace.right.get(terms.len() * width);
+                right.pack(strip_columns(strip), terms.clone(), packed);
+                let ahead = next.map_or(Ahead::NONE, |(block, strip)| {
+                    right.locate(strip_columns(strip), reduction_block(depth, block))
+                });
                 let left = &left[padded * terms.start..padded * terms.end];
-                let right = workspace.right.get(terms.len() * width);
-                for (strip, result) in tile_strips.clone().zip(results.chunks_exact_mut(padded * width)) {
-                    pack(strip_columns(strip), terms.clone(), right);
-                    kernel.multiply(terms.len(), left, right, result, block > 0);
-                }
+                let result = &mut results[(strip - tile_strips.start) * padded * width..][..padded * width];
+                kernel.multiply(terms.len(), left, packed, result, block > 0, ahead);
             }
-            for (strip, result) in tile_strips.zip(results.chunks_exact(padded * width)) {
+            for (strip, result) in tile_strips.clone().zip(results.chunks_exact(padded * width)) {
                 let rows = rows.clone();
                 finish(Finished { rows, columns: strip_columns(strip), strip: result, width });
             }

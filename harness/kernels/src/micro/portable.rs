@@ -12,10 +12,12 @@ pub(super) const KERNEL: Kernel = Kernel {
     product,
     interleave_height: interleave::<HEIGHT>,
     interleave_width: interleave::<WIDTH>,
+    gather_height: gather::<HEIGHT>,
+    gather_width: gather::<WIDTH>,
 };
 
 /// a·b + c, fused where the target always can: elsewhere a fused one would be a library call.
-#[inline(always)]
+#[inline]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
@@ -60,5 +62,14 @@ unsafe fn interleave<const LANES: usize>(
             // SAFETY: the caller's contract.
             unsafe { *packed.add(p * LANES + i) = if i < lines { *source.add(i * stride + p) } else { 0.0 } };
         }
+    }
+}
+
+/// # Safety
+/// `source` holds `depth` lines of `LANES` values, `stride` apart, `packed` `depth × LANES` values.
+unsafe fn gather<const LANES: usize>(source: *const f32, stride: usize, depth: usize, packed: *mut f32) {
+    for p in 0..depth {
+        // SAFETY: the caller's contract.
+        unsafe { *packed.cast::<[f32; LANES]>().add(p) = *source.add(p * stride).cast::<[f32; LANES]>() };
     }
 }

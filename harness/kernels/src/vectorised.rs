@@ -1,0 +1,49 @@
+//! Elementwise loops, compiled twice: for the target's baseline and for AVX2, chosen at run time. Both have the
+//! same bits, as no operation is reordered or fused.
+
+/// Values that loops treat together, so that pieces much shorter than a compiler's unrolled loop run as vectors.
+pub(crate) const LANES: usize = 8;
+
+/// Defines a function whose body is compiled for AVX2 as well, if the CPU is found to have it.
+macro_rules! vectorised {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) {
+            // Inlined into a caller that has the feature, the body is compiled with it.
+            #[allow(clippy::inline_always)]
+            #[inline(always)]
+            fn body($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            if crate::micro::has_avx2() {
+                #[target_feature(enable = "avx2,fma")]
+                fn wide($($argument: $type),*) {
+                    body($($argument),*);
+                }
+                // SAFETY: the CPU has the features.
+                return unsafe { wide($($argument),*) };
+            }
+            body($($argument),*);
+        }
+    };
+}
+pub(crate) use vectorised;
+
+/// Calls `f(a[i], b[i])` for all i, in groups of [`LANES`].
+#[allow(clippy::inline_always)]
+#[inline(always)]
+pub(crate) fn zip_mut(a: &mut [f32], b: &[f32], f: impl Fn(&mut f32, f32)) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks_mut::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter_mut().zip(b) {
+        // Copied out, a group is read before it is written, so that nothing depends on `a` and `b` being apart,
+        // which the compiler loses sight of.
+        let (mut values, b) = (*a, *b);
+        for (value, b) in values.iter_mut().zip(b) {
+            f(value, b);
+        }
+        *a = values;
+    }
+    for (a, &b) in a_rest.iter_mut().zip(b_rest) {
+        f(a, b);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     claim::{Claim, Selector},
-    document::{Content, Node},
+    document::{Content, Entry, Node},
     problem::{Problem, nearest, suggestion},
     study::{Arm, Plan, Study},
     summary::Summary,
@@ -19,13 +19,13 @@ pub(crate) fn check(root: &Node, arms: &[Arm], plan: &Plan<'_>, problems: &mut V
     let mut rules = Rules { arms, plan, problems };
     let mut ids = BTreeSet::new();
     for claim in root.child("claims").map_or(&[][..], Node::items) {
-        if let Some(id) = claim.child("id") {
-            if id.text().is_some_and(|text| !ids.insert(text.to_owned())) {
-                rules.report(
-                    id,
-                    format!("another claim has the id `{}`; give each its own", id.text().unwrap_or("")),
-                );
-            }
+        if let Some(id) = claim.child("id")
+            && id.text().is_some_and(|text| !ids.insert(text.to_owned()))
+        {
+            rules.report(
+                id,
+                format!("another claim has the id `{}`; give each its own", id.text().unwrap_or("")),
+            );
         }
         rules.kinds(claim);
         for (kind, valid) in [("non_inferior", &numbers), ("equal", &fields), ("bound", &numbers)] {
@@ -55,11 +55,11 @@ pub(crate) fn check_selections(root: &Node, study: &Study, problems: &mut Vec<Pr
                 ));
             }
         }
-        if let Some(equal) = &claim.equal {
-            if configurations(study, &equal.arms.iter().collect::<Vec<_>>()) < 2 {
-                let message = "one configuration is always equal to itself; select at least two";
-                problems.push(Problem::new(place("equal.arms"), message));
-            }
+        if let Some(equal) = &claim.equal
+            && configurations(study, &equal.arms.iter().collect::<Vec<_>>()) < 2
+        {
+            let message = "one configuration is always equal to itself; select at least two";
+            problems.push(Problem::new(place("equal.arms"), message));
         }
     }
 }
@@ -155,7 +155,7 @@ impl Rules<'_, '_> {
                 };
                 if let Some(arm) = self.arm(selector, &entry.key) {
                     for factor in entry.value.entries() {
-                        self.factor(arm, &factor.key, &factor.value);
+                        self.factor(arm, factor);
                     }
                 }
             }
@@ -172,15 +172,23 @@ impl Rules<'_, '_> {
         found
     }
 
-    fn factor(&mut self, arm: usize, key: &str, value: &Node) {
+    fn factor(&mut self, arm: usize, factor: &Entry) {
+        let Entry { key, key_place, value } = factor;
         let arm = &self.arms[arm];
         let keys = self.plan.keys_of(&arm.config);
-        let matching: Vec<_> = keys.iter().filter(|v| v.key == key || short_key(v.key) == key).collect();
+        let matching: Vec<_> =
+            keys.iter().filter(|v| v.key == key.as_str() || short_key(v.key) == key).collect();
         if matching.is_empty() {
-            let names: Vec<_> = keys.iter().map(|varied| short_key(varied.key)).collect();
-            let message =
-                format!("the matrix has no key `{key}` for arm `{}`{}", arm.name, suggestion(key, &names));
-            self.report(value, message);
+            // A misspelt key of the matrix is told there, and not again by every claim that uses it.
+            if self.plan.complete {
+                let names: Vec<_> = keys.iter().map(|varied| short_key(varied.key)).collect();
+                let message = format!(
+                    "the matrix has no key `{key}` for arm `{}`{}",
+                    arm.name,
+                    suggestion(key, &names)
+                );
+                self.problems.push(Problem::new(key_place, message));
+            }
             return;
         }
         let values: Vec<_> = matching.iter().flat_map(|varied| varied.values).map(Node::to_json).collect();

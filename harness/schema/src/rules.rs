@@ -11,6 +11,8 @@ use crate::{
     },
     document::Node,
     problem::Problem,
+    shape::Schema,
+    structure,
 };
 
 /// Pixels of an image of `mnist` and `digits`.
@@ -54,8 +56,14 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
+    /// A section whose values are sound; keys that it should not have, which are told apart, are left out.
     fn section<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_value(self.config.child(key)?.to_json()).ok()
+        let schema = Schema::config().child(key)?;
+        let section = structure::without_unknown_keys(self.config.child(key)?, schema);
+        if !structure::is_sound(&section, schema) {
+            return None;
+        }
+        serde_json::from_value(section.to_json()).ok()
     }
 
     fn section_or_default<T: DeserializeOwned + Default>(&self, key: &str) -> Option<T> {
@@ -72,10 +80,13 @@ impl Rules<'_> {
 
     fn duration(&mut self) {
         match (self.is_set("train.epochs"), self.is_set("train.steps")) {
-            (true, true) => self.report(
-                "train.steps",
-                "train.epochs and train.steps are both given; keep one (`epochs: null` unsets an inherited one)",
-            ),
+            (true, true) => {
+                // The one written last: in a flag, or further down.
+                let place = self.config.place_of("train.epochs").max(self.config.place_of("train.steps"));
+                let message =
+                    "train.epochs and train.steps are both given; keep one (`null` unsets an inherited one)";
+                self.problems.push(Problem::new(place, message));
+            }
             (false, false) if self.is_set("train") => {
                 self.report("train", "neither train.epochs nor train.steps is given; add one of them");
             }
@@ -221,17 +232,17 @@ impl Rules<'_> {
             );
         }
         let last = network.layers.len().saturating_sub(1);
-        if let Some(LayerSpec::Linear(linear)) = network.layers.last() {
-            if linear.units < CLASSES {
-                self.report(
-                    &format!("network.layers.{last}.linear.units"),
-                    format!(
-                        "data.source is {source}, which has {CLASSES} classes, but the last layer has {} units; \
+        if let Some(LayerSpec::Linear(linear)) = network.layers.last()
+            && linear.units < CLASSES
+        {
+            self.report(
+                &format!("network.layers.{last}.linear.units"),
+                format!(
+                    "data.source is {source}, which has {CLASSES} classes, but the last layer has {} units; \
                          set them to {CLASSES} or more",
-                        linear.units
-                    ),
-                );
-            }
+                    linear.units
+                ),
+            );
         }
     }
 }

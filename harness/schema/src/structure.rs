@@ -19,6 +19,23 @@ pub(crate) fn check_config(config: &Node, problems: &mut Vec<Problem>) {
     Checker { problems }.value(Schema::config(), config, &Position::top(&config.place));
 }
 
+/// Whether a value breaks nothing that its schema asks.
+pub(crate) fn is_sound(node: &Node, schema: Schema) -> bool {
+    let mut problems = Vec::new();
+    Checker { problems: &mut problems }.value(schema, node, &Position::top(&node.place));
+    problems.is_empty()
+}
+
+/// A value less the keys that its schema does not know, at any depth outside lists.
+pub(crate) fn without_unknown_keys(node: &Node, schema: Schema) -> Node {
+    let Content::Mapping(entries) = &node.content else { return node.clone() };
+    let known = entries.iter().filter_map(|entry| {
+        let value = without_unknown_keys(&entry.value, schema.child(&entry.key)?);
+        Some(Entry { value, ..entry.clone() })
+    });
+    Node { place: node.place.clone(), content: Content::Mapping(known.collect()) }
+}
+
 /// Where a value stands: its dotted path, and the place to name when something is missing from it.
 struct Position<'a> {
     path: String,
@@ -40,12 +57,12 @@ impl<'a> Position<'a> {
         Self { path, place }
     }
 
-    /// ` in `train``, or nothing at the top.
+    /// In which mapping, as the end of a phrase; nothing at the top.
     fn within(&self) -> String {
         if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) }
     }
 
-    /// `` `train.epochs` ``, or `the scenario`.
+    /// The value's dotted key, or the scenario at the top.
     fn subject(&self) -> String {
         if self.path.is_empty() { "the scenario".to_owned() } else { format!("`{}`", self.path) }
     }
@@ -123,17 +140,12 @@ impl Checker<'_> {
             self.report(&node.place, message);
         }
         for (index, entry) in entries.iter().enumerate() {
-            match tags.iter().find(|(tag, _)| *tag == entry.key) {
-                Some((tag, schema)) => self.value(*schema, &entry.value, &at.under(tag, &entry.key_place)),
-                None => {
-                    let message = format!(
-                        "unknown kind `{}`{}{}",
-                        entry.key,
-                        at.within(),
-                        suggestion(&entry.key, &names)
-                    );
-                    self.report(&entry.key_place, message);
-                }
+            if let Some((tag, schema)) = tags.iter().find(|(tag, _)| *tag == entry.key) {
+                self.value(*schema, &entry.value, &at.under(tag, &entry.key_place));
+            } else {
+                let message =
+                    format!("unknown kind `{}`{}{}", entry.key, at.within(), suggestion(&entry.key, &names));
+                self.report(&entry.key_place, message);
             }
             if index > 0 {
                 let message = format!(
@@ -166,23 +178,18 @@ impl Checker<'_> {
         for entry in entries {
             let known =
                 object.properties.iter().find(|(key, _)| *key == entry.key).map(|(_, schema)| *schema);
-            if let Some(pattern) = object.key_pattern {
-                if let Err(reason) = matches(pattern, &entry.key) {
-                    self.report(&entry.key_place, reason);
-                }
+            if let Some(pattern) = object.key_pattern
+                && let Err(reason) = matches(pattern, &entry.key)
+            {
+                self.report(&entry.key_place, reason);
             }
-            match known.or(object.additional) {
-                Some(schema) => self.value(schema, &entry.value, &at.under(&entry.key, &entry.key_place)),
-                None => {
-                    let valid: Vec<_> = object.properties.iter().map(|(key, _)| *key).collect();
-                    let message = format!(
-                        "unknown key `{}`{}{}",
-                        entry.key,
-                        at.within(),
-                        suggestion(&entry.key, &valid)
-                    );
-                    self.report(&entry.key_place, message);
-                }
+            if let Some(schema) = known.or(object.additional) {
+                self.value(schema, &entry.value, &at.under(&entry.key, &entry.key_place));
+            } else {
+                let valid: Vec<_> = object.properties.iter().map(|(key, _)| *key).collect();
+                let message =
+                    format!("unknown key `{}`{}{}", entry.key, at.within(), suggestion(&entry.key, &valid));
+                self.report(&entry.key_place, message);
             }
         }
         for key in &object.required {
@@ -193,10 +200,10 @@ impl Checker<'_> {
     }
 
     fn scalar(&mut self, scalar: &Scalar, node: &Node, at: &Position<'_>) {
-        if let (Some(pattern), Some(text)) = (scalar.pattern, node.text()) {
-            if let Err(reason) = matches(pattern, text) {
-                self.report(&node.place, format!("{}: {reason}", at.subject()));
-            }
+        if let (Some(pattern), Some(text)) = (scalar.pattern, node.text())
+            && let Err(reason) = matches(pattern, text)
+        {
+            self.report(&node.place, format!("{}: {reason}", at.subject()));
         }
         let Some(number) = node.number() else { return };
         let (below, above) = (
@@ -231,5 +238,37 @@ fn matches(pattern: &str, text: &str) -> Result<(), String> {
         )),
         BYTES_PATTERN => text.parse::<Bytes>().map(|_| ()),
         _ => unreachable!("a pattern without a reader: {pattern}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::matches;
+
+    fn patterns(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    match member {
+                        Value::String(pattern) if key == "pattern" => found.push(pattern.clone()),
+                        member => patterns(member, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| patterns(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_the_schema_has_a_reader() {
+        let mut found = Vec::new();
+        patterns(&crate::json_schema(), &mut found);
+        assert!(found.len() >= 3, "{found:?}");
+        for pattern in found {
+            assert_eq!(matches(&pattern, "1"), Ok(()), "{pattern}");
+        }
     }
 }

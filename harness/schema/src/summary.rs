@@ -85,7 +85,7 @@ pub struct Summary {
     pub step_time_s: Durations,
     /// Training samples per second of `train_s`.
     pub samples_per_s: f64,
-    /// The most resident memory of the trial's process (VmHWM).
+    /// The most resident memory of the trial's process (`VmHWM`).
     pub peak_rss_bytes: u64,
     /// What it was allowed.
     pub memory_budget_bytes: Option<u64>,

@@ -41,6 +41,9 @@ impl Trial {
     }
 
     /// The trial as YAML, every default filled: `resolved.yaml`.
+    ///
+    /// # Panics
+    /// Never: a trial is plain data, with text for keys.
     pub fn resolved_yaml(&self) -> String {
         // Through JSON, so that variants are mappings, as in scenarios, and not YAML tags.
         let value = serde_json::to_value(self).expect("a trial is plain data");

@@ -75,7 +75,7 @@ pub enum Activation {
 }
 
 impl NetworkConfig {
-    /// Layers after `repeat`. A layer's activation belongs to it, also where it is computed apart (GELU, SiLU).
+    /// Layers after `repeat`. A layer's activation belongs to it, also where it is computed apart (GELU, `SiLU`).
     pub fn layer_count(&self) -> usize {
         self.layers.iter().fold(0, |count, LayerSpec::Linear(linear)| count.saturating_add(linear.repeat))
     }

@@ -46,7 +46,7 @@ pub enum StorageMode {
     /// Everything in RAM; the reference.
     #[default]
     Memory,
-    /// Files opened with O_DIRECT, read and written through io_uring; RAM holds what the budget allows.
+    /// Files opened with `O_DIRECT`, read and written through `io_uring`; RAM holds what the budget allows.
     Direct,
 }
 

@@ -54,7 +54,7 @@ const fn one() -> usize {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
-    /// −log softmax(logits)[label]
+    /// −log softmax(logits)_label
     #[default]
     CrossEntropy,
     /// ½ Σ (output − one-hot label)², summed over outputs

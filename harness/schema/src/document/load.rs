@@ -8,7 +8,7 @@ use std::{
 use super::{
     Document,
     merge::{Assignment, overlay},
-    node::{Content, Node, Scalar},
+    node::{Content, Node},
     parse::{Origin, parse},
 };
 use crate::{
@@ -30,7 +30,7 @@ impl Document {
             let nowhere = Arc::new(Source { path: path.to_owned(), text: String::new() });
             Problem::new(&Place::File { source: nowhere, line: 1, column: 1 }, message)
         })?;
-        Self::from_source(source, sets)
+        Self::from_source(&source, sets)
     }
 
     /// As [`Document::load`], for a text at hand; `path` names it and is what `extends` is relative to.
@@ -38,10 +38,10 @@ impl Document {
     /// # Errors
     /// As [`Document::load`].
     pub fn from_text(path: &Path, text: &str, sets: &[String]) -> Result<Self, Problems> {
-        Self::from_source(Arc::new(Source { path: path.to_owned(), text: text.to_owned() }), sets)
+        Self::from_source(&Arc::new(Source { path: path.to_owned(), text: text.to_owned() }), sets)
     }
 
-    fn from_source(source: Arc<Source>, sets: &[String]) -> Result<Self, Problems> {
+    fn from_source(source: &Arc<Source>, sets: &[String]) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let root = extended(source, &mut Vec::new(), &mut problems);
         let assignments: Vec<_> = sets.iter().map(|set| assignment(set, &mut problems)).collect();
@@ -108,12 +108,12 @@ fn read(path: &Path) -> Result<Arc<Source>, String> {
 
 /// The tree of a file laid over that of the file it extends.
 fn extended(
-    source: Arc<Source>,
+    source: &Arc<Source>,
     chain: &mut Vec<PathBuf>,
     problems: &mut Vec<Problem>,
 ) -> Result<Node, Problem> {
     chain.push(source.path.clone());
-    let node = parse(&source.text, &Origin::File(Arc::clone(&source)), problems)?;
+    let node = parse(&source.text, &Origin::File(Arc::clone(source)), problems)?;
     structure::check_file(&node, problems);
     let Some(extends) = node.child("extends") else { return Ok(node) };
     // Anything but text is a problem that the check of the file has told.
@@ -129,7 +129,7 @@ fn extended(
     let parent = read(&path).map_err(|message| {
         Problem::new(&extends.place, format!("`extends` names {}: {message}", path.display()))
     })?;
-    let mut base = extended(parent, chain, problems)?;
+    let mut base = extended(&parent, chain, problems)?;
     overlay(&mut base, &node, Some(Schema::scenario()));
     base.place = node.place;
     Ok(base)
@@ -155,10 +155,7 @@ fn assignment(set: &str, problems: &mut Vec<Problem>) -> Result<Assignment, Prob
     if path.iter().any(String::is_empty) {
         return Err(Problem::new(&place, "the key has an empty part; write it as train.epochs"));
     }
-    let mut value = parse(value, &Origin::Flag(flag), problems)?;
-    if value.text() == Some("") {
-        value.content = Content::Scalar(Scalar::Null);
-    }
+    let value = parse(value, &Origin::Flag(flag), problems)?;
     Ok(Assignment { path, value, place })
 }
 

@@ -69,19 +69,18 @@ impl Assignment {
         let child_schema = schema.and_then(|schema| schema.child(segment));
         if let Content::Sequence(items) = &mut node.content {
             let length = items.len();
-            return match segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
-                Some(item) => self.apply_from(depth + 1, item, child_schema),
-                None => {
-                    let list = self.path[..depth].join(".");
-                    let message = match length {
-                        0 => format!("`{list}` is an empty list, so there is no `{segment}` in it"),
-                        _ => format!(
-                            "`{list}` is a list with the indices 0 to {}; there is no `{segment}`",
-                            length - 1
-                        ),
-                    };
-                    Err(Problem::new(&self.place, message))
-                }
+            return if let Some(item) = segment.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+                self.apply_from(depth + 1, item, child_schema)
+            } else {
+                let list = self.path[..depth].join(".");
+                let message = match length {
+                    0 => format!("`{list}` is an empty list, so there is no `{segment}` in it"),
+                    _ => format!(
+                        "`{list}` is a list with the indices 0 to {}; there is no `{segment}`",
+                        length - 1
+                    ),
+                };
+                Err(Problem::new(&self.place, message))
             };
         }
         let replaced = !matches!(node.content, Content::Mapping(_))

@@ -162,7 +162,7 @@ impl Scalar {
 }
 
 impl fmt::Display for Node {
-    /// The value as a message names it: `the text `x``, `0.5`, `a list`.
+    /// The value as a message names it: the text x, 0.5, a list.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
             Content::Scalar(Scalar::Null) => f.write_str("nothing"),

@@ -77,6 +77,14 @@ impl<'de> Visitor<'de> for UntypedVisitor {
         Ok(Untyped::Scalar(Scalar::Null))
     }
 
+    fn visit_none<E>(self) -> Result<Untyped, E> {
+        Ok(Untyped::Scalar(Scalar::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Untyped, D::Error> {
+        Untyped::deserialize(deserializer)
+    }
+
     fn visit_bool<E>(self, value: bool) -> Result<Untyped, E> {
         Ok(Untyped::Scalar(Scalar::Bool(value)))
     }

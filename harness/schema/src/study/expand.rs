@@ -183,19 +183,20 @@ fn trials_of(scenario: &str, arms: &[Arm], configurations: &[Configuration], pla
     configurations.iter().flat_map(|c| seeds.iter().map(move |seed| trial(c, *seed))).collect()
 }
 
-/// Two points can differ as written and be the same trial: `1` and `1.0`, or a default written out.
+/// Two points can differ as written and be the same trial: `1` and `1.0`, or a default written out. The first
+/// such pair is told.
 fn repeated_trials(root: &Node, trials: &[Trial], problems: &mut Vec<Problem>) {
     let mut seen: BTreeMap<String, &Trial> = BTreeMap::new();
     for trial in trials {
-        if let Some(first) = seen.insert(trial.id(), trial) {
-            let message = format!(
-                "`{}` and `{}` are the same trial, {}; remove one",
-                first.label(),
-                trial.label(),
-                trial.id()
-            );
-            problems.push(Problem::new(root.place_of("matrix"), message));
-        }
+        let Some(first) = seen.insert(trial.id(), trial) else { continue };
+        let message = format!(
+            "`{}` and `{}` are the same trial, {}; remove one",
+            first.label(),
+            trial.label(),
+            trial.id()
+        );
+        problems.push(Problem::new(root.place_of("matrix"), message));
+        return;
     }
 }
 

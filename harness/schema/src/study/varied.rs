@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Seeds;
 use crate::{
-    document::{Assignment, Entry, Node},
+    document::{Assignment, Content, Entry, Node},
     problem::{Place, Problem, suggestion},
     shape::{has_key, known_key},
 };
@@ -22,6 +22,8 @@ pub(crate) struct Varied<'a> {
 pub(crate) struct Plan<'a> {
     grid: Vec<Varied<'a>>,
     zip: Vec<Varied<'a>>,
+    /// Whether every key that is written is known.
+    pub(crate) complete: bool,
     /// The seeds.
     pub(crate) seeds: Seeds,
 }
@@ -44,7 +46,7 @@ impl<'a> Plan<'a> {
             }
             if key.values.len() != zip[0].values.len() {
                 let message = format!(
-                    "the lists of matrix.zip advance together, but `{}` has {} values and `{}` has {}",
+                    "the lists of matrix.zip advance together, but `{}` has length {} and `{}` has length {}",
                     key.key,
                     key.values.len(),
                     zip[0].key,
@@ -57,7 +59,8 @@ impl<'a> Plan<'a> {
             repeated_values("matrix.seeds", seeds.items(), problems);
         }
         let seeds = root.at("matrix.seeds").and_then(|seeds| serde_json::from_value(seeds.to_json()).ok());
-        Self { grid, zip, seeds: seeds.unwrap_or_default() }
+        let complete = grid.len() + zip.len() == entries("matrix.grid").len() + entries("matrix.zip").len();
+        Self { grid, zip, complete, seeds: seeds.unwrap_or_default() }
     }
 
     /// All keys, those of `grid` first.
@@ -156,7 +159,7 @@ fn varied<'a>(entries: &'a [Entry], problems: &mut Vec<Problem>) -> Vec<Varied<'
                 suggestion(&unknown.segment, &unknown.valid)
             );
             problems.push(Problem::new(place, message));
-        } else if let crate::document::Content::Sequence(values) = &value.content {
+        } else if let Content::Sequence(values) = &value.content {
             if values.is_empty() {
                 problems
                     .push(Problem::new(&value.place, format!("`{key}` has no values; give it at least one")));

@@ -89,6 +89,11 @@ fn readers_keep_their_snapshot_while_it_is_replaced() {
         fill(&mut changed, 2.0);
         let [first, second] = readers;
         store.release(ExtentId(0), first);
+        let refused = store.begin_read(ExtentId(0), Access::Shared).unwrap_err();
+        assert!(
+            matches!(refused, StorageError::ExtentTaken { .. }),
+            "a reader's release does not end another's hold"
+        );
         store.begin_write(ExtentId(0), changed).unwrap();
         assert_filled(&second, 1.0);
         store.release(ExtentId(0), second);

@@ -3,7 +3,7 @@
 //!
 //! `step [--threads N] [--seconds S] [--windows W] [NAME…]` prints one JSON object a line: the median, over
 //! windows of S seconds, of the steps a second, and of the floating-point rate by wall clock and by the CPU time
-//! used (which other load on the machine disturbs less). `scripts/peers/pytorch_mlp.py` does the same in PyTorch.
+//! used (which other load on the machine disturbs less). `scripts/peers/pytorch_mlp.py` does the same elsewhere.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -7,7 +7,7 @@
 #[inline(always)]
 pub(crate) fn exp(z: f32) -> f32 {
     // ln 2 in two parts, the first short enough that its product with an exponent is exact.
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     /// Added and subtracted, rounds to a whole number: 1.5 · 2²³.
     const ROUND: f32 = 12_582_912.0;
@@ -55,7 +55,7 @@ pub(crate) fn tanh(z: f32) -> f32 {
     let far = 1.0 - 2.0 / (exp(2.0 * size) + 1.0);
     let square = z * z;
     let mut polynomial = -5.704_988_7e-3;
-    for coefficient in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for coefficient in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
         polynomial = polynomial * square + coefficient;
     }
     let near = z + z * square * polynomial;

@@ -164,7 +164,7 @@ vectorised! {
 }
 
 /// Units whose gradient a tile forms.
-const UNITS_PER_TILE: usize = 64;
+const UNITS_PER_TILE: usize = 128;
 
 /// Forms the panel's gradient, piece by piece.
 fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {

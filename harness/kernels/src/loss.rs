@@ -109,7 +109,7 @@ mod tests {
     fn squared_error_is_half_the_squared_distance_to_the_label() {
         let mut errors = [f32::NAN; 4];
         let loss = loss_mse(&[1.0, 2.0, 0.5, 0.0], &[0, 1], 2, 2, &mut errors);
-        assert_eq!(errors, [0.0, 2.0, 0.5, -1.0]);
+        assert_eq!(errors.map(f32::to_bits), [0.0, 2.0, 0.5, -1.0].map(f32::to_bits));
         assert!((loss - (2.0 + 0.125 + 0.5)).abs() < 1e-12, "{loss}");
     }
 

@@ -1,0 +1,56 @@
+//! What can go wrong between a folder of results and a report.
+
+use std::{io, path::PathBuf};
+
+use plotters::drawing::DrawingAreaErrorKind;
+use polars::error::PolarsError;
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The file system refused.
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, `create`, …
+        operation: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A file of results does not hold what its name promises.
+    #[error(
+        "{} is not a {expected}: {source}; it was changed, or written by another version: move the trial's folder \
+         away and run the scenario again",
+        path.display()
+    )]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// Where and why reading stopped.
+        source: serde_json::Error,
+    },
+    /// Two tables did not fit together; a bug.
+    #[error("a table could not be made: {0}")]
+    Table(#[from] PolarsError),
+    /// A chart could not be drawn; a bug.
+    #[error("the chart `{chart}` could not be drawn: {reason}")]
+    Chart {
+        /// The figure's name.
+        chart: String,
+        /// What the drawing library said.
+        reason: String,
+    },
+}
+
+impl ReportError {
+    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+}
+
+/// Inside a chart's code the figure's name is not known; the caller that knows it adds it.
+pub(crate) type DrawingError = DrawingAreaErrorKind<io::Error>;

@@ -1,0 +1,145 @@
+//! Reads a study's folder. Nothing but this module touches what runs have written.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use spillbench_schema::{
+    Event, Study, Summary, Trial,
+    summary::{Failure, Manifest},
+};
+
+use crate::error::ReportError;
+
+/// A study and what has become of its trials so far, in the study's order.
+#[derive(Debug, Clone)]
+pub struct Results {
+    /// The scenario, expanded.
+    pub study: Study,
+    /// The trials that finished.
+    pub runs: Vec<Run>,
+    /// The trials that did not: failed, cut off, or never started.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A finished trial.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What was run.
+    pub trial: Trial,
+    /// What it came to.
+    pub summary: Summary,
+    /// Its log, in order.
+    pub log: Vec<Event>,
+    /// The machine and versions; none if the file is missing.
+    pub manifest: Option<Manifest>,
+}
+
+/// A trial that has no summary.
+#[derive(Debug, Clone)]
+pub struct Unfinished {
+    /// What was to be run.
+    pub trial: Trial,
+    /// Why it ended, if it failed.
+    pub failure: Option<Failure>,
+}
+
+impl Results {
+    /// Loads `<study_dir>/study.json` and, for each trial that it names, the trial's folder. Other folders are left
+    /// alone: they belong to earlier versions of the scenario.
+    ///
+    /// # Errors
+    /// If `study.json` or a finished trial's files cannot be read or understood. A trial without a summary, and a
+    /// log whose last line is torn, are no errors.
+    pub fn load(study_dir: &Path) -> Result<Self, ReportError> {
+        let study: Study = read_json(&study_dir.join("study.json"), "study")?;
+        let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
+        for trial in study.trials.clone() {
+            let folder = study_dir.join(trial.id());
+            match optional(read_json::<Summary>(&folder.join("summary.json"), "summary"))? {
+                Some(summary) => runs.push(Run {
+                    trial,
+                    summary,
+                    log: read_log(&folder.join("events.jsonl"))?,
+                    manifest: optional(read_json(&folder.join("manifest.json"), "manifest"))?,
+                }),
+                None => {
+                    let failure = optional(read_json(&folder.join("failure.json"), "failure"))?;
+                    unfinished.push(Unfinished { trial, failure });
+                }
+            }
+        }
+        Ok(Self { study, runs, unfinished })
+    }
+
+    /// The finished trials by configuration, in the study's order; never an empty group.
+    pub fn configurations(&self) -> Vec<Configuration<'_>> {
+        let mut found: Vec<Configuration<'_>> = Vec::new();
+        for run in &self.runs {
+            let label = run.trial.label();
+            match found.iter_mut().find(|configuration| configuration.label == label) {
+                Some(configuration) => configuration.runs.push(run),
+                None => found.push(Configuration { label, runs: vec![run] }),
+            }
+        }
+        found
+    }
+}
+
+/// The finished trials that differ in their seed alone.
+#[derive(Debug, Clone)]
+pub struct Configuration<'a> {
+    /// How tables name it: the arm and its factors.
+    pub label: String,
+    /// At least one.
+    pub runs: Vec<&'a Run>,
+}
+
+impl Configuration<'_> {
+    /// One number of each run's summary.
+    pub fn sample(&self, value: impl Fn(&Summary) -> f64) -> Vec<f64> {
+        self.runs.iter().map(|run| value(&run.summary)).collect()
+    }
+
+    /// The trial of its first seed: all that is said of it but the seed holds for the others.
+    pub fn trial(&self) -> &Trial {
+        &self.runs[0].trial
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result<T, ReportError> {
+    let bytes = fs::read(path).map_err(ReportError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(malformed(path, expected))
+}
+
+/// Each line an event. A process that was killed leaves its last line torn: that one is dropped.
+fn read_log(path: &Path) -> Result<Vec<Event>, ReportError> {
+    let bytes = fs::read(path).map_err(ReportError::io("read", path))?;
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    let torn = !bytes.ends_with(b"\n");
+    let mut log = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(event) => log.push(event),
+            Err(_) if torn && index + 1 == lines.len() => {}
+            Err(source) => return Err(malformed(path, "log of events")(source)),
+        }
+    }
+    Ok(log)
+}
+
+fn malformed(path: &Path, expected: &'static str) -> impl FnOnce(serde_json::Error) -> ReportError {
+    let path = PathBuf::from(path);
+    move |source| ReportError::Malformed { path, expected, source }
+}
+
+/// A missing file is none; every other error stays one.
+fn optional<T>(read: Result<T, ReportError>) -> Result<Option<T>, ReportError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(ReportError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

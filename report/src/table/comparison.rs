@@ -1,0 +1,71 @@
+//! The comparison of configurations: the table at the end of a run and at the head of a report.
+
+use spillbench_schema::Bytes;
+
+use super::{Heading, NOTHING, Table};
+use crate::{
+    format,
+    results::{Configuration, Results},
+    statistics::{Estimate, mean, median},
+};
+
+/// One row a configuration. Quantities are means over seeds (times: medians); ± is half the 95 % interval of the mean.
+pub fn table(results: &Results) -> Table {
+    let configurations = results.configurations();
+    let seed = results.runs.iter().map(|run| run.trial.seed).min().unwrap_or_default();
+    let columns = vec![
+        Heading::words("configuration"),
+        Heading::quantity("seeds"),
+        Heading::quantity("test accuracy (%)"),
+        Heading::quantity("train loss"),
+        Heading::quantity("step time"),
+        Heading::quantity("samples/s"),
+        Heading::quantity("peak memory"),
+        Heading::quantity("budget"),
+        Heading::quantity("read/step"),
+        Heading::quantity("written/step"),
+        Heading::quantity("sent/step"),
+        Heading::words(format!("weights, seed {seed}")),
+    ];
+    let rows = configurations.iter().map(|configuration| row(configuration, seed)).collect();
+    Table { columns, rows, notes: Vec::new() }
+}
+
+fn row(configuration: &Configuration<'_>, seed: u64) -> Vec<String> {
+    let sample = |value: fn(&spillbench_schema::Summary) -> f64| configuration.sample(value);
+    let per_step = |value: fn(&spillbench_schema::Summary) -> u64| {
+        let each = configuration.sample(|summary| value(summary) as f64 / summary.steps.max(1) as f64);
+        mean(&each).filter(|bytes| *bytes > 0.0).map_or(NOTHING.to_owned(), format::bytes)
+    };
+    let middle = |sample: Vec<f64>, show: fn(f64) -> String| median(&sample).map_or(NOTHING.to_owned(), show);
+    let budget = configuration.runs[0].summary.memory_budget_bytes;
+    vec![
+        configuration.label.clone(),
+        configuration.runs.len().to_string(),
+        estimate(&sample(|summary| summary.test_accuracy), 2),
+        estimate(&sample(|summary| summary.train_loss), 4),
+        middle(sample(|summary| summary.step_time_s.median), format::seconds),
+        middle(sample(|summary| summary.samples_per_s), |rate| format::significant(rate, 4)),
+        middle(sample(|summary| summary.peak_rss_bytes as f64), format::bytes),
+        budget.map_or(NOTHING.to_owned(), |budget| Bytes(budget).to_string()),
+        per_step(|summary| summary.bytes_read),
+        per_step(|summary| summary.bytes_written),
+        per_step(|summary| summary.bytes_communicated),
+        weights(configuration, seed),
+    ]
+}
+
+/// `97.93 ± 0.12`, or the bare value where one seed shows no spread.
+pub fn estimate(sample: &[f64], decimals: usize) -> String {
+    let Some(estimate) = Estimate::of(sample) else { return NOTHING.to_owned() };
+    match estimate.half_width() {
+        Some(half) => format!("{:.decimals$} ± {half:.decimals$}", estimate.mean),
+        None => format!("{:.decimals$}", estimate.mean),
+    }
+}
+
+/// The hash of the weights that `seed` ended with: rows of equal science show the same.
+fn weights(configuration: &Configuration<'_>, seed: u64) -> String {
+    let run = configuration.runs.iter().find(|run| run.trial.seed == seed);
+    run.map_or(NOTHING.to_owned(), |run| format::short_hash(&run.summary.weights_hash).to_owned())
+}

@@ -32,7 +32,8 @@ pub fn data(arguments: &DataArguments) -> Result<Exit, Failure> {
                 FetchStage::Done => eprintln!("{}: fetched and checked", news.file),
             };
             let files = spillbench_data::fetch(DataSource::Mnist, &into, &mirrors, &mut progress)?;
-            let bytes: u64 = files.iter().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum();
+            let bytes: u64 =
+                files.iter().filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum();
             println!("{} files, {}, in {}", files.len(), Bytes(bytes), into.display());
             Ok(Exit::Fine)
         }

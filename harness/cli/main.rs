@@ -42,7 +42,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::check(&arguments),
         Command::Data(arguments) => data::data(&arguments),
         Command::Schema => {
-            println!("{:#}", spillbench_schema::scenario::json_schema());
+            println!("{:#}", spillbench_schema::json_schema());
             Ok(Exit::Fine)
         }
         Command::Completions { shell } => {

@@ -32,7 +32,10 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
                 refused += 1;
                 if arguments.json {
                     let (arm, error) = (trial.label(), error.to_string());
-                    println!("{}", json!({ "reason": "refused", "version": 1, "label": arm, "error": error }));
+                    println!(
+                        "{}",
+                        json!({ "reason": "refused", "version": 1, "label": arm, "error": error })
+                    );
                 } else {
                     println!("{}\n  refused: {error}\n", trial.label());
                 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use spillbench_data::DataLocations;
 use spillbench_engine::{Environment, Opened, Progress};
 use spillbench_runner::{ChildLine, TrialFolder, watch_parent, write_atomically};
-use spillbench_schema::{Trial, document, summary::Manifest};
+use spillbench_schema::{Trial, summary::Manifest};
 
 use crate::exit::{Exit, Failure};
 
@@ -21,7 +21,7 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     let place = TrialFolder::at(folder.to_owned());
     let path = folder.join("resolved.yaml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let trial = document::read_resolved(&text).with_context(|| format!("in {}", path.display()))?;
+    let trial = Trial::from_resolved_yaml(&text).with_context(|| format!("in {}", path.display()))?;
     let log = folder.join("events.jsonl");
     let log = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
     let mut events = BufWriter::new(log);
@@ -66,7 +66,8 @@ fn write_manifest(folder: &Path, trial: &Trial, opened: Opened) -> Result<(), an
 
 /// The revision of the checkout that this program is run in, if it is one.
 fn git_revision() -> Option<String> {
-    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
+    let output =
+        Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
     let revision = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !revision.is_empty()).then_some(revision)
 }

@@ -27,4 +27,4 @@ mod workspace;
 pub use error::EngineError;
 pub use machine::machine;
 pub use recorder::Progress;
-pub use trainer::{Environment, open_plan, train};
+pub use trainer::{Environment, Opened, open_plan, train};

@@ -88,8 +88,7 @@ impl TrialFolder {
         }
         fs::create_dir(&self.path).context("create", &self.path)?;
         write_atomically(&self.path.join("scenario.yaml"), scenario)?;
-        let resolved = spillbench_schema::document::resolved_yaml(trial);
-        write_atomically(&self.path.join("resolved.yaml"), resolved.as_bytes())
+        write_atomically(&self.path.join("resolved.yaml"), trial.resolved_yaml().as_bytes())
     }
 
     /// Saves how the trial failed.

@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// What became of a study's trials.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
     /// Finished now.
     pub finished: usize,

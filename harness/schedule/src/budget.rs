@@ -18,9 +18,9 @@ use crate::{
 /// The budget cannot hold what a step needs at once.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "storage.memory_budget is {budget}, but this trial needs at least {least}: {fixed} for samples, activations and \
-     scratch, and {window} to pass its panels through; set it to {least} or more, or make batch_size or \
-     network.panel smaller"
+    "storage.memory_budget is {budget}, but this trial needs {fixed} for samples, activations and scratch and \
+     {window} to pass its panels through; set it to {} or more, or make train.batch_size or network.panel smaller",
+    typed(*least)
 )]
 pub struct BudgetError {
     /// What was allowed.
@@ -71,8 +71,12 @@ impl MemoryPlan {
     }
 }
 
-/// Scratch that the kernels of one compute thread may hold: a gradient block a shard and packing buffers.
-const SCRATCH_PER_THREAD: u64 = 4 << 20;
+/// What the kernels keep packed: samples of a product at once, and units of a gradient block.
+const PACKED_ROWS: u64 = 256;
+const GRADIENT_UNITS: u64 = 128;
+
+/// Small buffers of a compute thread.
+const SCRATCH_PER_THREAD: u64 = 1 << 20;
 
 /// Panels that a full window reads ahead, and panels whose writes may be under way beside them.
 const READ_AHEAD: u64 = 4;
@@ -109,8 +113,7 @@ impl Demand<'_> {
         let least_window: u64 = domains.iter().map(|domain| 2 * domain.largest + domain.publish).sum();
         let fixed = plan.fixed();
         let Some(spare) = budget.0.checked_sub(fixed + least_window) else {
-            let [least, fixed, window] =
-                [fixed + least_window, fixed, least_window].map(|b| Bytes(round_up(b)));
+            let [least, fixed, window] = [fixed + least_window, fixed, least_window].map(Bytes);
             return Err(BudgetError { budget, least, fixed, window });
         };
         // Half of what the smallest windows leave goes to better windows, up to full ones; the rest pins.
@@ -144,12 +147,22 @@ impl Demand<'_> {
             data: self.data,
             activations,
             messages: self.strategy.queue_bytes(),
-            scratch: self.threads * SCRATCH_PER_THREAD,
+            scratch: self.scratch(),
             pinned: bytes(true),
             window: snapshots,
             residency: vec![residency; domains.len()],
             resident: snapshots == 0,
         }
+    }
+
+    /// Each rank packs the samples of a product; each of its threads packs those of a gradient block.
+    fn scratch(&self) -> u64 {
+        let widest =
+            self.network.layers().iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
+        let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
+        let packed = 4 * rows.min(PACKED_ROWS) * widest as u64;
+        let gradient = 4 * GRADIENT_UNITS * self.timeline.batch_size as u64;
+        self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }
 
     /// Pins extents while they fit in `room`, weights of all domains first.
@@ -226,7 +239,8 @@ pub fn owned_extents(
     own
 }
 
-/// Up to the next quarter of a MiB, so that the number in an error works when it is typed back.
-const fn round_up(bytes: u64) -> u64 {
-    bytes.next_multiple_of(1 << 18)
+/// A size as a scenario writes it, rounded up: what an error names works when it is typed back.
+fn typed(size: Bytes) -> String {
+    let (unit, name) = if size.0 >= 64 << 20 { (1 << 20, "MiB") } else { (1 << 10, "KiB") };
+    format!("{}{name}", size.0.div_ceil(unit))
 }

@@ -79,8 +79,8 @@ pub struct Traffic {
 }
 
 /// Memory that evaluation slots are cut to; the same for every budget, because the cut may show in the last bits.
-const EVALUATION_BYTES: usize = 32 << 20;
-const EVALUATION_ROWS: std::ops::RangeInclusive<usize> = 16..=1000;
+const EVALUATION_BYTES: usize = 8 << 20;
+const EVALUATION_ROWS: std::ops::RangeInclusive<usize> = 16..=500;
 
 impl Plan {
     /// The schedule of a trial, on a machine with `cores`.

@@ -40,6 +40,9 @@ pub struct Shared<'a, 'r> {
     pub recorder: &'a Recorder<'r>,
 }
 
+/// Sum of losses from outputs, labels, rows and classes; writes its derivative by the outputs.
+type LossFunction = fn(&[f32], &[u8], usize, usize, &mut [f32]) -> f64;
+
 /// What a rank reports when it is done.
 pub struct RankReport {
     /// Where its time went, evaluation left out.
@@ -102,7 +105,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         for op in self.shared.plan.operations(self.rank) {
             self.execute(&op)?;
         }
-        self.ledger.close(began.elapsed() - self.evaluation_time);
+        self.ledger.close(began.elapsed().saturating_sub(self.evaluation_time));
         Ok(RankReport { ledger: self.ledger, bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes })
     }
 
@@ -435,7 +438,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         then(&shards)
     }
 
-    fn loss_function(&self) -> fn(&[f32], &[u8], usize, usize, &mut [f32]) -> f64 {
+    fn loss_function(&self) -> LossFunction {
         match self.shared.train.loss {
             Loss::CrossEntropy => kernels::loss_cross_entropy,
             Loss::Mse => kernels::loss_mse,

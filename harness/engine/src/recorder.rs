@@ -32,6 +32,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Recorder<'a> {
     timeline: &'a Timeline,
     log_every: u64,
+    /// Steps between two exchanges: within them the last rank's steps come in bursts.
+    interval: usize,
     learning_rate: Box<dyn Fn(u64) -> f64 + Send + Sync + 'a>,
     inner: Mutex<Inner<'a>>,
 }
@@ -54,9 +56,13 @@ struct Inner<'a> {
     samples: u64,
     ready_lines: VecDeque<(u64, f64)>,
     last_line: Option<f64>,
-    scores: BTreeMap<(u64, Split), Vec<Option<(f64, usize)>>>,
+    /// Evaluations under way, by step and split.
+    scores: BTreeMap<(u64, Split), Vec<Option<Score>>>,
     evaluations: BTreeMap<Split, Evaluation>,
 }
+
+/// Sum of losses and correct answers of a chunk.
+type Score = (f64, usize);
 
 /// The outcome of an evaluation.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +91,7 @@ impl<'a> Recorder<'a> {
     /// A recorder that writes to `events`; `began` is when the trial's clock started.
     pub fn new(
         timeline: &'a Timeline,
+        interval: u64,
         learning_rate: impl Fn(u64) -> f64 + Send + Sync + 'a,
         began: Instant,
         events: &'a mut (dyn Write + Send),
@@ -111,6 +118,7 @@ impl<'a> Recorder<'a> {
         Self {
             timeline,
             log_every: timeline.steps.div_ceil(LOG_LINES),
+            interval: interval.min(timeline.steps) as usize,
             learning_rate: Box::new(learning_rate),
             inner: Mutex::new(inner),
         }
@@ -271,7 +279,9 @@ impl<'a> Recorder<'a> {
         let event = Event::Finished { t_s: inner.t_s() };
         inner.write(&event)?;
         inner.events.flush().map_err(EngineError::Log)?;
-        let mut sorted = std::mem::take(&mut inner.step_s);
+        let means =
+            inner.step_s.chunks(self.interval).map(|block| block.iter().sum::<f32>() / block.len() as f32);
+        let mut sorted: Vec<f32> = means.collect();
         sorted.sort_by(f32::total_cmp);
         let at = |share: f64| sorted.get((share * (sorted.len() - 1) as f64).round() as usize);
         let quantile = |share| at(share).map_or(0.0, |seconds| f64::from(*seconds));

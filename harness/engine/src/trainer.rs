@@ -67,13 +67,13 @@ pub fn open_plan(trial: &Trial) -> Result<Plan, EngineError> {
 /// See [`EngineError`]; of several ranks that fail, the first one's error.
 pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineError> {
     let began = Instant::now();
+    let Environment { state_dir, locations, events, progress, opened } = environment;
     let config = &trial.config;
     let plan = open_plan(trial)?;
     let input = &config.network.input;
-    let data =
-        spillbench_data::load_from(&config.data, environment.locations, input, plan.network.classes())?;
-    let store = open_store(trial, &plan, environment.state_dir)?;
-    (environment.opened)(Opened { storage: store.describe(), kernels: kernels(&plan) });
+    let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
+    let store = open_store(trial, &plan, state_dir)?;
+    opened(Opened { storage: store.describe(), kernels: kernels(&plan) });
     initialise(store.as_ref(), &plan, trial.seed)?;
     let before = store.counters();
 
@@ -81,10 +81,11 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let steps = plan.timeline.steps;
     let recorder = Recorder::new(
         &plan.timeline,
+        config.parallelism.interval(),
         move |step| optimizer_rate * config.train.schedule.factor(step, steps),
         began,
-        environment.events,
-        environment.progress,
+        events,
+        progress,
     );
     recorder.started(plan.network.parameters())?;
     let (reports, handed_over) = run_ranks(trial, &plan, &data, &store, &recorder)?;

@@ -241,7 +241,7 @@ fn activations_that_need_their_input_keep_every_oracle() {
         { "linear": { "units": 10 } },
     ]);
     let layers = ("network.layers", layers);
-    let reference = hash(&[layers.clone()]);
+    let reference = hash(std::slice::from_ref(&layers));
     for strategy in [
         json!({ "data": { "sync": { "ranks": 2 } } }),
         json!({ "model": { "pipeline": { "ranks": 2 } } }),

@@ -72,7 +72,7 @@ impl Display {
             trial.seed
         ));
         if self.style == Style::Json {
-            self.json(&json!({ "reason": "trial-started", "trial_id": trial.id() }));
+            print(&json!({ "reason": "trial-started", "trial_id": trial.id() }));
         }
     }
 
@@ -87,7 +87,7 @@ impl Display {
                 }
             }
             Style::Lines => {}
-            Style::Json => self.json(&json!({
+            Style::Json => print(&json!({
                 "reason": "trial-progress",
                 "trial_id": trial.id(),
                 "step": line.step,
@@ -128,14 +128,14 @@ impl Display {
             Style::Lines => {
                 let _ = writeln!(stderr(), "[{}/{}] {text}", self.number, self.total);
             }
-            Style::Json => self.json(object),
+            Style::Json => print(object),
         }
     }
+}
 
-    fn json(&self, object: &serde_json::Value) {
-        let mut object = object.clone();
-        object["version"] = json!(1);
-        // A reader that has gone away is no reason to end a study.
-        let _ = writeln!(stdout(), "{object}");
-    }
+fn print(object: &serde_json::Value) {
+    let mut object = object.clone();
+    object["version"] = json!(1);
+    // A reader that has gone away is no reason to end a study.
+    let _ = writeln!(stdout(), "{object}");
 }

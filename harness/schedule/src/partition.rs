@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 /// Cuts `costs` into `parts` non-empty contiguous runs whose largest sum is as small as it can be.
-/// Earlier cuts are taken among equals, so the result is one. Asks for `1 ≤ parts ≤ costs.len()`.
+/// Earlier cuts are taken among equals, so the result is one.
+///
+/// # Panics
+/// Unless `1 ≤ parts ≤ costs.len()`.
 pub fn balanced(costs: &[u64], parts: usize) -> Vec<Range<usize>> {
     assert!((1..=costs.len()).contains(&parts), "{} costs cannot be cut into {parts} parts", costs.len());
     let n = costs.len();

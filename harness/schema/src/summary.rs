@@ -81,7 +81,7 @@ pub struct Summary {
     pub wall_s: f64,
     /// Wall time of training alone, seconds.
     pub train_s: f64,
-    /// Wall time of one step.
+    /// Wall time of one step; where ranks talk once in K steps, the mean over each such interval.
     pub step_time_s: Durations,
     /// Training samples per second of `train_s`.
     pub samples_per_s: f64,

@@ -53,19 +53,16 @@ impl LocalLoss {
         let slots = self.slots();
         let layers = self.groups.layers[group].clone();
         sweep::forward(&self.network, layers.clone(), slots, live, ops);
-        match self.head(group) {
-            Some(head) => {
-                let at = self.network.layers()[head.start].output;
-                sweep::forward(&self.network, head.clone(), slots, live, ops);
-                ops.extend(slots.iter().map(|slot| Op::Loss { slot, at, record: None }));
-                let flow = ErrorFlow::Assign;
-                sweep::backward(&self.network, head, slots, live, flow, sweep::update(slots), ops);
-            }
-            None => {
-                let at = self.network.output();
-                for (chunk, slot) in (0..).zip(slots.iter()) {
-                    ops.push(Op::Loss { slot, at, record: Some((step, chunk)) });
-                }
+        if let Some(head) = self.head(group) {
+            let at = self.network.layers()[head.start].output;
+            sweep::forward(&self.network, head.clone(), slots, live, ops);
+            ops.extend(slots.iter().map(|slot| Op::Loss { slot, at, record: None }));
+            let flow = ErrorFlow::Assign;
+            sweep::backward(&self.network, head, slots, live, flow, sweep::update(slots), ops);
+        } else {
+            let at = self.network.output();
+            for (chunk, slot) in (0..).zip(slots.iter()) {
+                ops.push(Op::Loss { slot, at, record: Some((step, chunk)) });
             }
         }
         sweep::backward(&self.network, layers, slots, live, ErrorFlow::Stop, sweep::update(slots), ops);

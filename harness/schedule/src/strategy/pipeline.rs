@@ -1,4 +1,4 @@
-//! GPipe (Huang et al. 2019): a stage of contiguous layers on each rank; all micro-batches forward, then all
+//! `GPipe` (Huang et al. 2019): a stage of contiguous layers on each rank; all micro-batches forward, then all
 //! backward.
 //!
 //! The gradient of a panel is formed when the last micro-batch has passed, over all of them in index order: the

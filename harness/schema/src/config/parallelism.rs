@@ -113,6 +113,14 @@ impl Parallelism {
         }
     }
 
+    /// Steps between two exchanges; 1 for strategies that communicate at every step.
+    pub const fn interval(&self) -> u64 {
+        match self {
+            Self::Layerwise(layerwise) => layerwise.interval,
+            _ => 1,
+        }
+    }
+
     /// A short name for tables: `single`, `data.sync`, `layerwise.weights`, …
     pub const fn name(&self) -> &'static str {
         match self {

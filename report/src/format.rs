@@ -11,7 +11,7 @@ pub fn significant(value: f64, digits: usize) -> String {
     if !(-4..9).contains(&magnitude) {
         return format!("{value:.*e}", digits - 1);
     }
-    let decimals = (digits as i32 - 1 - magnitude).max(0) as usize;
+    let decimals = (i64::try_from(digits).unwrap_or(i64::MAX) - 1 - i64::from(magnitude)).max(0) as usize;
     format!("{value:.decimals$}")
 }
 

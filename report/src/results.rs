@@ -58,18 +58,14 @@ impl Results {
         let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
         for trial in study.trials.clone() {
             let folder = study_dir.join(trial.id());
-            match optional(read_json::<Summary>(&folder.join("summary.json"), "summary"))? {
-                Some(summary) => runs.push(Run {
-                    trial,
-                    summary,
-                    log: read_log(&folder.join("events.jsonl"))?,
-                    manifest: optional(read_json(&folder.join("manifest.json"), "manifest"))?,
-                }),
-                None => {
-                    let failure = optional(read_json(&folder.join("failure.json"), "failure"))?;
-                    unfinished.push(Unfinished { trial, failure });
-                }
-            }
+            let Some(summary) = optional(read_json(&folder.join("summary.json"), "summary"))? else {
+                let failure = optional(read_json(&folder.join("failure.json"), "failure"))?;
+                unfinished.push(Unfinished { trial, failure });
+                continue;
+            };
+            let log = read_log(&folder.join("events.jsonl"))?;
+            let manifest = optional(read_json(&folder.join("manifest.json"), "manifest"))?;
+            runs.push(Run { trial, summary, log, manifest });
         }
         Ok(Self { study, runs, unfinished })
     }

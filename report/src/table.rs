@@ -117,12 +117,14 @@ impl Table {
             format!("<tr>{}</tr>\n", cells.collect::<String>())
         };
         let body: String = self.rows.iter().map(|cells| row("td", cells)).collect();
-        let notes: String =
-            self.notes.iter().map(|note| format!("<p class=\"note\">{}</p>\n", escape_html(note))).collect();
-        format!(
-            "<div class=\"table\"><table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody></table></div>\n{notes}",
+        let mut html = format!(
+            "<div class=\"table\"><table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody></table></div>\n",
             row("th", &self.names())
-        )
+        );
+        for note in &self.notes {
+            let _ = writeln!(html, "<p class=\"note\">{}</p>", escape_html(note));
+        }
+        html
     }
 
     fn names(&self) -> Vec<String> {

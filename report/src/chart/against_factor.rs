@@ -4,20 +4,26 @@
 use super::{
     Figure,
     axis::Axis,
-    canvas::{Align, Canvas, Color, GREY, INK, LABEL, Marker, Stroke, TITLE, draw, shortened, style},
+    canvas::{
+        Align, Canvas, Color, GREY, INK, LABEL, Lettering, Marker, Stroke, TITLE, draw, shortened, style,
+    },
     chart_error,
     panel::{BELOW, EndLabel, LEFT, Panel, label_width},
 };
 use crate::{
     error::{DrawingError, ReportError},
     metric,
-    series::AgainstFactor,
-    statistics::Estimate,
+    series::{AgainstFactor, Line},
+    statistics::{Estimate, mean},
     table::factor,
 };
 
 const PLOT: (f64, f64) = (500.0, 330.0);
 const TOP: f64 = 42.0;
+/// The height of the enlarged part.
+const DETAIL: f64 = 200.0;
+/// The part of the whole range that is too small to tell several lines apart in.
+const CROWD: f64 = 0.12;
 /// Lines that share a value stand side by side, this far apart.
 const DODGE: f64 = 9.0;
 const LONGEST_NAME: f64 = 240.0;
@@ -36,16 +42,32 @@ pub fn figure(series: &AgainstFactor) -> Result<Option<Figure>, ReportError> {
     let width = LEFT + PLOT.0 + label_width(labels.iter().map(|label| label.text.as_str()));
     let x = Axis::of_values(&series.values);
     let spacing = x.spacing();
-    let panel =
-        Panel { corner: (LEFT, TOP), size: PLOT, x, y: Axis::linear(range(series).0, range(series).1) };
-    let svg = draw((width, TOP + PLOT.1 + BELOW), &title, |canvas| {
+    let y = range(series);
+    let whole = Panel { corner: (LEFT, TOP), size: PLOT, x, y: Axis::linear(y.0, y.1) };
+    let below = TOP + PLOT.1 + BELOW;
+    let detail = upper_end(series, y).map(|(low, high)| Panel {
+        corner: (LEFT, below + TOP - 10.0),
+        size: (PLOT.0, DETAIL),
+        y: Axis::linear(low, high),
+        ..whole.clone()
+    });
+    let height = if detail.is_some() { below + TOP - 10.0 + DETAIL + BELOW } else { below };
+    let svg = draw((width, height), &title, |canvas| {
         canvas.text(&title, (8.0, 16.0), Align::Left, TITLE)?;
-        panel.frame(canvas, series.factor_name(), &what)?;
-        paint(canvas, &panel, series)?;
-        panel.name_lines(canvas, &labels)
+        for panel in [&whole].into_iter().chain(&detail) {
+            panel.frame(canvas, series.factor_name(), &what)?;
+            paint(canvas, panel, series)?;
+            let inside = |label: &&EndLabel| panel.at(label.from_x, label.value).is_some();
+            let inside: Vec<EndLabel> = labels.iter().filter(inside).cloned().collect();
+            panel.name_lines(canvas, &inside)?;
+        }
+        detail.as_ref().map_or(Ok(()), |panel| {
+            let heading = Lettering { bold: true, ..LABEL };
+            canvas.text("The upper end, enlarged", (LEFT, panel.corner.1 - 14.0), Align::Left, heading)
+        })
     });
     Ok(Some(Figure {
-        caption: caption(series, spacing),
+        caption: caption(series, spacing, detail.is_some()),
         svg: svg.map_err(chart_error(&name))?,
         numbers: factor::frame(series)?,
         name,
@@ -66,38 +88,42 @@ fn paint(canvas: &Canvas<'_>, panel: &Panel, series: &AgainstFactor) -> Result<(
     }
     for reference in &series.references {
         panel.curve(canvas, &reference.points, REFERENCE)?;
-        for (x, y) in &reference.points {
-            canvas.marker(Marker::Cross, panel.at(*x, *y), 4.0, GREY, 1.0)?;
+        for point in &reference.points {
+            panel.mark(canvas, Marker::Cross, *point, 4.0, (GREY, 1.0))?;
         }
     }
+    let gap = DODGE.min(60.0 / series.lines.len() as f64);
     for (index, line) in series.lines.iter().enumerate() {
-        let (stroke, marker) = style(index);
-        let aside = (index as f64 - (series.lines.len() - 1) as f64 / 2.0)
-            * DODGE.min(60.0 / series.lines.len() as f64);
-        let shifted = |x: f64, y: f64| {
-            let place = panel.at(x, y);
-            (place.0 + aside, place.1)
-        };
-        let estimates: Vec<(f64, Estimate)> =
-            line.points.iter().filter_map(|(at, sample)| Some((*at, Estimate::of(sample)?))).collect();
-        let means: Vec<_> = estimates.iter().map(|(at, estimate)| shifted(*at, estimate.mean)).collect();
-        canvas.line(&means, stroke)?;
-        for (at, sample) in &line.points {
-            for value in sample {
-                canvas.marker(Marker::Circle, shifted(*at, *value), 1.5, stroke.color, 0.55)?;
+        let aside = (index as f64 - (series.lines.len() - 1) as f64 / 2.0) * gap;
+        paint_line(canvas, &panel.beside(aside), line, style(index))?;
+    }
+    Ok(())
+}
+
+fn paint_line(
+    canvas: &Canvas<'_>,
+    panel: &Panel,
+    line: &Line,
+    (stroke, marker): (Stroke, Marker),
+) -> Result<(), DrawingError> {
+    let estimates: Vec<(f64, Estimate)> =
+        line.points.iter().filter_map(|(at, sample)| Some((*at, Estimate::of(sample)?))).collect();
+    let means: Vec<(f64, f64)> = estimates.iter().map(|(at, estimate)| (*at, estimate.mean)).collect();
+    panel.curve(canvas, &means, stroke)?;
+    for (at, sample) in &line.points {
+        for value in sample {
+            panel.mark(canvas, Marker::Circle, (*at, *value), 1.5, (stroke.color, 0.55))?;
+        }
+    }
+    let bar = Stroke { width: 1.2, dash: None, ..stroke };
+    for (at, estimate) in &estimates {
+        if let Some(interval) = estimate.interval {
+            panel.curve(canvas, &[(*at, interval.low), (*at, interval.high)], bar)?;
+            for (x, y) in [interval.low, interval.high].into_iter().filter_map(|end| panel.at(*at, end)) {
+                canvas.line(&[(x - 3.0, y), (x + 3.0, y)], bar)?;
             }
         }
-        for (at, estimate) in &estimates {
-            if let Some(interval) = estimate.interval {
-                let bar = Stroke { width: 1.2, dash: None, ..stroke };
-                let (low, high) = (shifted(*at, interval.low), shifted(*at, interval.high));
-                canvas.line(&[low, high], bar)?;
-                for end in [low, high] {
-                    canvas.line(&[(end.0 - 3.0, end.1), (end.0 + 3.0, end.1)], bar)?;
-                }
-            }
-            canvas.marker(marker, shifted(*at, estimate.mean), 4.0, stroke.color, 1.0)?;
-        }
+        panel.mark(canvas, marker, (*at, estimate.mean), 4.0, (stroke.color, 1.0))?;
     }
     Ok(())
 }
@@ -149,41 +175,60 @@ fn end_labels(series: &AgainstFactor) -> Vec<EndLabel> {
 
 /// Everything that is drawn: values, ends of intervals, published values.
 fn range(series: &AgainstFactor) -> (f64, f64) {
-    let samples = series.lines.iter().flat_map(|line| line.points.iter().map(|(_, sample)| sample));
-    let samples = samples.chain(series.constants.iter().map(|(_, sample)| sample));
-    let measured = samples.flat_map(|sample| {
+    let (low, high) = extent(samples(series));
+    let published =
+        series.references.iter().flat_map(|reference| reference.points.iter().map(|(_, value)| *value));
+    let (low, high) = published.fold((low, high), |(low, high), value| (low.min(value), high.max(value)));
+    // A percentage has its limits, whatever an interval says.
+    if series.metric.ends_with("accuracy") { (low.max(0.0), high.min(100.0)) } else { (low, high) }
+}
+
+/// The range of the best values, where most of them crowd into a small part of the whole and could not be told apart.
+fn upper_end(series: &AgainstFactor, (low, high): (f64, f64)) -> Option<(f64, f64)> {
+    let limit = high - CROWD * (high - low);
+    let crowd: Vec<&Vec<f64>> =
+        samples(series).filter(|sample| mean(sample).is_some_and(|mean| mean > limit)).collect();
+    let (least, most) = extent(crowd.iter().copied());
+    let crowded = crowd.len() >= 3 && 2 * crowd.len() > samples(series).count() && least > limit;
+    crowded.then_some((least, most.min(high)))
+}
+
+fn samples(series: &AgainstFactor) -> impl Iterator<Item = &Vec<f64>> {
+    let lines = series.lines.iter().flat_map(|line| line.points.iter().map(|(_, sample)| sample));
+    lines.chain(series.constants.iter().map(|(_, sample)| sample))
+}
+
+/// The least and greatest of the values and of the ends of their intervals.
+fn extent<'a>(samples: impl Iterator<Item = &'a Vec<f64>>) -> (f64, f64) {
+    let values = samples.flat_map(|sample| {
         let interval = Estimate::of(sample).and_then(|estimate| estimate.interval);
         sample.iter().copied().chain(interval.into_iter().flat_map(|interval| [interval.low, interval.high]))
     });
-    let published =
-        series.references.iter().flat_map(|reference| reference.points.iter().map(|(_, value)| *value));
-    let (low, high) = measured
-        .chain(published)
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-    // A percentage cannot be more, whatever an interval says.
-    if series.metric.ends_with("accuracy") { (low.max(0.0), high) } else { (low, high) }
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-fn caption(series: &AgainstFactor, spacing: &str) -> String {
+fn caption(series: &AgainstFactor, spacing: &str, enlarged: bool) -> String {
     let counts = series.lines.iter().flat_map(|line| line.points.iter().map(|(_, sample)| sample.len()));
     let (least, most) = counts.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
     let n = if least == most { format!("n = {most}") } else { format!("n = {least} to {most}") };
-    let mut text = format!("Small dots: one a seed ({n}). Markers: means");
-    text += if most > 1 { "; bars: 95 % interval of the mean (Student's t). " } else { ". " };
-    text += &format!(
-        "{} axis {spacing}; lines that share a value stand side by side.",
-        capitalised(series.factor_name())
-    );
+    let intervals = if most > 1 { "; bars: 95 % interval of the mean (Student's t)" } else { "" };
+    let factor = capitalised(series.factor_name());
+    let mut sentences = vec![
+        format!("Small dots: one a seed ({n}). Markers: means{intervals}."),
+        format!("{factor} axis {spacing}; lines that share a value stand side by side."),
+    ];
+    if enlarged {
+        sentences.push("Below: the same, its upper end enlarged.".to_owned());
+    }
     if !series.constants.is_empty() {
         let names: Vec<&str> = series.constants.iter().map(|(name, _)| name.as_str()).collect();
-        text +=
-            &format!(" Horizontal: {}, mean and 95 % band, which does not depend on it.", names.join(", "));
+        let names = names.join(", ");
+        sentences.push(format!("Horizontal: {names}, mean and 95 % band, which does not depend on it."));
     }
-    for reference in &series.references {
-        text +=
-            &format!(" Crosses: {}, published, not measured here ({}).", reference.name, reference.source);
-    }
-    text
+    sentences.extend(series.references.iter().map(|reference| {
+        format!("Crosses: {}, published, not measured here ({}).", reference.name, reference.source)
+    }));
+    sentences.join(" ")
 }
 
 fn capitalised(text: &str) -> String {

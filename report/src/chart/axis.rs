@@ -30,6 +30,16 @@ impl Axis {
         Self { low: first as f64 * step, high: last as f64 * step, logarithmic: false, ticks }
     }
 
+    /// An even axis from zero to exactly `high`, so that curves reach its end; ticks are round numbers.
+    pub fn up_to(high: f64) -> Self {
+        let mut axis = Self::linear(0.0, high);
+        if high > 0.0 {
+            axis.high = high;
+            axis.ticks.retain(|(value, _)| *value <= high);
+        }
+        axis
+    }
+
     /// A logarithmic axis over `low` to `high` (both positive), with ticks at 1, 2 and 5 of each decade, or closer
     /// where the range is too narrow for three of them.
     pub fn logarithmic(low: f64, high: f64) -> Self {
@@ -131,14 +141,11 @@ fn clip_segment(from: (f64, f64), to: (f64, f64)) -> Option<((f64, f64), (f64, f
             leave = leave.min(distance / toward);
         }
     }
-    let at = |t: f64| {
-        if t == 0.0 {
-            from
-        } else if t == 1.0 {
-            to
-        } else {
-            (from.0 + t * dx, from.1 + t * dy)
-        }
+    // Ends that are kept are kept exactly, so that the next segment is seen to join.
+    let at = |t: f64| match t {
+        0.0 => from,
+        1.0 => to,
+        _ => (from.0 + t * dx, from.1 + t * dy),
     };
     (enter <= leave && from.0.is_finite() && from.1.is_finite() && dx.is_finite() && dy.is_finite())
         .then(|| (at(enter), at(leave)))
@@ -156,7 +163,9 @@ mod tests {
     fn an_even_axis_ends_at_round_numbers() {
         assert_eq!(labels(&Axis::linear(0.0, 93.0)), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(labels(&Axis::linear(97.31, 98.2)), ["97.2", "97.4", "97.6", "97.8", "98.0", "98.2"]);
-        assert_eq!(Axis::linear(0.0, 93.0).position(50.0), 0.5);
+        assert!((Axis::linear(0.0, 93.0).position(50.0) - 0.5).abs() < 1e-12);
+        assert_eq!(labels(&Axis::up_to(93.0)), ["0", "20", "40", "60", "80"]);
+        assert!((Axis::up_to(93.0).position(93.0) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn figure(results: &Results, quantity: &Quantity) -> Result<Option<Figure>, 
         return Ok(None);
     }
     let (axis_name, unit) = (quantity.unit)(most);
-    let axis = Axis::linear(0.0, most / unit);
+    let axis = Axis::up_to(most / unit * 1.03);
     let names: Vec<String> = rows.iter().map(|row| shortened(&row.label, LABEL, LONGEST_NAME)).collect();
     let left = left_of_plot(&names);
     let figures = rows.iter().map(|row| text_width(&(quantity.shown)(row.median), LABEL)).fold(0.0, f64::max);

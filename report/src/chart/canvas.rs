@@ -1,7 +1,7 @@
 //! A surface to draw on, in points; plotters makes the SVG, and the PNG is rendered from that SVG: one drawing path.
 //!
 //! Text is measured with the font that this crate carries, and named `sans-serif` in the SVG, so a browser shows it
-//! in a font of its own. The carried font (DejaVu Sans) is among the widest, so what was laid out with it fits.
+//! in a font of its own. The carried font (`DejaVu` Sans) is among the widest, so what was laid out with it fits.
 
 use std::{
     io,

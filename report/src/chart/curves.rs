@@ -43,10 +43,13 @@ pub fn figure(results: &Results, along: Along) -> Result<Option<Figure>, ReportE
         Along::Steps => ("loss-against-steps", "Training loss against steps", "steps"),
         Along::Time => ("loss-against-time", "Training loss against training time", "training time (s)"),
     };
-    let x = Axis::linear(0.0, extreme(&curves, |curve| curve.points.iter().map(|point| point.x)).1);
+    let x = Axis::up_to(extreme(&curves, |curve| curve.points.iter().map(|point| point.x)).1);
     let (low, high) = extreme(&curves, |curve| curve.points.iter().flat_map(|point| [point.low, point.high]));
-    let y =
-        if low > 0.0 && high / low > 10.0 { Axis::logarithmic(low, high) } else { Axis::linear(low, high) };
+    let y = if low > 0.0 && high / low > 10.0 {
+        Axis::logarithmic(low / 1.15, high * 1.15)
+    } else {
+        Axis::linear(low, high)
+    };
     let caption = caption(&curves, along, &y);
     let plan = plan(&curves);
     let columns = plan.len().min(2);
@@ -212,7 +215,7 @@ impl Group<'_> {
             panel.curve(canvas, &means(curve), stroke)?;
             // A few marks along the line, staggered, so that it is known by them too.
             for point in curve.points.iter().skip(POINTS / 10 + index * 3).step_by(POINTS / 4) {
-                canvas.marker(marker, panel.at(point.x, point.mean), 3.2, stroke.color, 1.0)?;
+                panel.mark(canvas, marker, (point.x, point.mean), 3.2, (stroke.color, 1.0))?;
             }
             let last = &curve.points[POINTS - 1];
             labels.push(EndLabel {
@@ -248,17 +251,22 @@ fn caption(curves: &[Curve], along: Along, y: &Axis) -> String {
     let (least, most) = curves
         .iter()
         .fold((usize::MAX, 0), |(least, most), curve| (least.min(curve.seeds), most.max(curve.seeds)));
-    let mut text = match (least, most) {
+    let seeds = match (least, most) {
         (_, 1) => "One seed.".to_owned(),
         (least, most) if least == most => format!("Lines: mean of {most} seeds; bands: their range."),
         (least, most) => format!("Lines: mean of {least} to {most} seeds; bands: their range."),
     };
-    text += " Each value is the mean since the log's last line, so curves begin after the first steps.";
-    if along == Along::Time {
-        text += " Measured wall time on this machine, evaluation and set-up left out; a line ends where its fastest seed does.";
-    }
-    text += &format!(" Loss axis {}.", y.spacing());
-    text
+    let time = match along {
+        Along::Steps => "",
+        Along::Time => {
+            " Measured wall time on this machine, evaluation and set-up left out; a line ends where its fastest seed does."
+        }
+    };
+    format!(
+        "{seeds} Each value is the mean since the log's last line, so curves begin after the first steps.{time} Loss \
+         axis {}.",
+        y.spacing()
+    )
 }
 
 fn frame(curves: &[Curve], along: Along) -> Result<DataFrame, ReportError> {

@@ -6,11 +6,6 @@
 pub fn spread(wanted: &[f64], room: f64, low: f64, high: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|left, right| wanted[*left].total_cmp(&wanted[*right]).then(left.cmp(right)));
-    // Labels that touch move as one block about the mean of their wishes.
-    struct Block {
-        labels: Vec<usize>,
-        top: f64,
-    }
     let height = |block: &Block| block.labels.len() as f64 * room;
     let place = |labels: &[usize]| {
         let wishes =
@@ -34,6 +29,12 @@ pub fn spread(wanted: &[f64], room: f64, low: f64, high: f64) -> Vec<f64> {
         }
     }
     found
+}
+
+/// Labels that touch: they move as one, about the mean of their wishes.
+struct Block {
+    labels: Vec<usize>,
+    top: f64,
 }
 
 #[cfg(test)]

@@ -73,9 +73,28 @@ impl Panel {
         (self.corner.0 + x * self.size.0, self.corner.1 + (1.0 - y) * self.size.1)
     }
 
-    /// The place of a value.
-    pub fn at(&self, x: f64, y: f64) -> Place {
-        self.place(self.x.position(x), self.y.position(y))
+    /// The place of a value; none above and below the panel.
+    pub fn at(&self, x: f64, y: f64) -> Option<Place> {
+        let height = self.y.position(y);
+        (0.0..=1.0).contains(&height).then(|| self.place(self.x.position(x), height))
+    }
+
+    /// The same panel some points to the right: for lines that would hide each other.
+    #[must_use]
+    pub fn beside(&self, aside: f64) -> Self {
+        Self { corner: (self.corner.0 + aside, self.corner.1), ..self.clone() }
+    }
+
+    /// A marker at a value, where it is in the panel.
+    pub fn mark(
+        &self,
+        canvas: &Canvas<'_>,
+        marker: Marker,
+        (x, y): (f64, f64),
+        radius: f64,
+        (color, opacity): (Color, f64),
+    ) -> Result<(), DrawingError> {
+        self.at(x, y).map_or(Ok(()), |place| canvas.marker(marker, place, radius, color, opacity))
     }
 
     /// A line through values, cut at the panel's edge.
@@ -90,7 +109,7 @@ impl Panel {
         canvas.clipped(&path, |(x, y)| self.place(x, y), stroke)
     }
 
-    /// The area between two lines that share their x. All of it lies in the panel's range.
+    /// The area between two lines that share their x, kept within the panel.
     pub fn band(
         &self,
         canvas: &Canvas<'_>,
@@ -98,8 +117,9 @@ impl Panel {
         color: Color,
         opacity: f64,
     ) -> Result<(), DrawingError> {
-        let lower = points.iter().map(|(x, low, _)| self.at(*x, *low));
-        let upper = points.iter().rev().map(|(x, _, high)| self.at(*x, *high));
+        let edge = |x: f64, y: f64| self.place(self.x.position(x), self.y.position(y).clamp(0.0, 1.0));
+        let lower = points.iter().map(|(x, low, _)| edge(*x, *low));
+        let upper = points.iter().rev().map(|(x, _, high)| edge(*x, *high));
         canvas.polygon(&lower.chain(upper).collect::<Vec<_>>(), color, opacity)
     }
 
@@ -114,7 +134,9 @@ impl Panel {
         for ((label, from), to) in labels.iter().zip(&wanted).zip(spread(&wanted, LABEL_ROOM, top, bottom)) {
             let end = self.place(self.x.position(label.from_x).clamp(0.0, 1.0), 0.0).0;
             let leader = Stroke { color: label.color, width: 0.5, dash: None };
-            canvas.line(&[(end, *from), (right + 2.0, *from), (right + 12.0, to)], leader)?;
+            // Inside the panel a leader is dotted: the line that it leads from has ended.
+            canvas.line(&[(end, *from), (right, *from)], Stroke { dash: Some((1, 4)), ..leader })?;
+            canvas.line(&[(right, *from), (right + 2.0, *from), (right + 12.0, to)], leader)?;
             let mut x = right + 15.0;
             if let Some(marker) = label.marker {
                 canvas.marker(marker, (x + 4.0, to), 3.5, label.color, 1.0)?;

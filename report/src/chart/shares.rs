@@ -19,12 +19,15 @@ use crate::{
 
 const TOP: f64 = 70.0;
 const LONGEST_NAME: f64 = 300.0;
-/// Neighbours alternate between dark and light, so that they are told apart in grey.
-const PARTS: [(&str, fn(&TimeShares) -> f64, Color, Color); 5] = [
+/// A part of the time: its name, its seconds, its colour, and the colour of text on it.
+type Part = (&'static str, fn(&TimeShares) -> f64, Color, Color);
+
+/// Five tones as well as five colours, so that they are told apart in grey.
+const PARTS: [Part; 5] = [
     ("compute", |time| time.compute, plotters::style::RGBColor(0x00, 0x72, 0xb2), WHITE),
-    ("read wait", |time| time.read_wait, plotters::style::RGBColor(0xf0, 0xc0, 0x50), INK),
-    ("write wait", |time| time.write_wait, plotters::style::RGBColor(0xb0, 0x4a, 0x00), WHITE),
-    ("communication wait", |time| time.comm_wait, plotters::style::RGBColor(0x7c, 0xc8, 0xf0), INK),
+    ("read wait", |time| time.read_wait, plotters::style::RGBColor(0xf0, 0xc8, 0x5a), INK),
+    ("write wait", |time| time.write_wait, plotters::style::RGBColor(0x80, 0x30, 0x00), WHITE),
+    ("communication wait", |time| time.comm_wait, plotters::style::RGBColor(0x56, 0xb4, 0xe9), INK),
     ("idle", |time| time.idle, plotters::style::RGBColor(0xe2, 0xe2, 0xe2), INK),
 ];
 

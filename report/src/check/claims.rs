@@ -66,7 +66,8 @@ fn decide_one(results: &Results, claim: &Claim) -> Verdict {
         .count();
     if finding.outcome == Outcome::Pass && missing > 0 {
         finding.outcome = Outcome::Inconclusive;
-        finding.measured += &format!("; {} did not finish", format::counted(missing, "trial"));
+        finding.measured =
+            format!("{}; {} did not finish", finding.measured, format::counted(missing, "trial"));
         finding.remedy = Some("finish the missing trials: they may be the ones that differ".to_owned());
     }
     Verdict {
@@ -91,7 +92,7 @@ fn decide_non_inferior(results: &Results, rule: &NonInferior) -> Finding {
             arm.label,
             reference.label,
             metric::format_difference(&rule.metric, judgement.mean),
-            interval_text(&rule.metric, judgement.interval, "90"),
+            interval_text(judgement.interval, "90", |value| metric::format_difference(&rule.metric, value)),
             metric::format_difference(&rule.metric, rule.margin),
         );
         Some(from_judgement(judgement, measured))
@@ -174,7 +175,7 @@ fn decide_bound(results: &Results, rule: &Bound) -> Finding {
         };
         if metric::nature(&rule.metric) == Nature::Sampled {
             let judgement = within_bounds(&sample, rule.at_least, rule.at_most)?;
-            let interval = interval_text(&rule.metric, judgement.interval, "95");
+            let interval = interval_text(judgement.interval, "95", show);
             let measured = format!("{}: {} {interval}; {limits}", configuration.label, show(judgement.mean));
             return Some(from_judgement(judgement, measured));
         }
@@ -216,13 +217,14 @@ fn from_judgement(judgement: Judgement, measured: String) -> Finding {
     Finding { outcome: judgement.decision.into(), measured, n: judgement.n, remedy }
 }
 
-pub(super) fn interval_text(metric: &str, interval: Option<Interval>, confidence: &str) -> String {
+pub(super) fn interval_text(
+    interval: Option<Interval>,
+    confidence: &str,
+    show: impl Fn(f64) -> String,
+) -> String {
     interval.map_or_else(
         || "(one seed, no interval)".to_owned(),
-        |interval| {
-            let show = |value| metric::format_difference(metric, value);
-            format!("({confidence} % interval {} to {})", show(interval.low), show(interval.high))
-        },
+        |interval| format!("({confidence} % interval {} to {})", show(interval.low), show(interval.high)),
     )
 }
 

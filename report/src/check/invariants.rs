@@ -57,7 +57,8 @@ fn memory_budget(results: &Results) -> Option<Verdict> {
         .filter(|run| run.summary.storage_mode == "direct")
         .filter_map(|run| Some((&run.summary, run.summary.memory_budget_bytes?)))
         .collect();
-    let excess = |(summary, budget): &(&Summary, u64)| summary.peak_rss_bytes as i64 - *budget as i64;
+    let excess =
+        |(summary, budget): &(&Summary, u64)| i128::from(summary.peak_rss_bytes) - i128::from(*budget);
     let most = budgeted.iter().max_by_key(|trial| excess(trial))?;
     let measured = format!(
         "{}: peak {} under a budget of {}",
@@ -65,10 +66,10 @@ fn memory_budget(results: &Results) -> Option<Verdict> {
         Bytes(most.0.peak_rss_bytes),
         Bytes(most.1)
     );
-    let broken = (excess(most) > BEYOND_BUDGET.0 as i64).then(|| measured.clone());
+    let broken = (excess(most) > i128::from(BEYOND_BUDGET.0)).then(|| measured.clone());
     verdict(
         "invariant.memory-budget",
-        &format!("Under `direct`, peak resident memory stays within the budget plus {BEYOND_BUDGET}."),
+        &format!("Under direct storage, peak resident memory stays within the budget plus {BEYOND_BUDGET}."),
         budgeted.len(),
         broken,
         format!("nearest to the limit, {measured}"),

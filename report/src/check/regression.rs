@@ -64,7 +64,7 @@ fn compare(pairs: &[(&Run, &Recorded)], baseline: &Baseline) -> (Outcome, String
     let mut measured = format!(
         "{:.2} points below the baseline {}; equal weights in {equal} of {}",
         judgement.mean,
-        interval_text("test_accuracy", judgement.interval, "90"),
+        interval_text(judgement.interval, "90", |points| format!("{points:.2}")),
         format::counted(pairs.len(), "trial"),
     );
     if pairs.iter().all(|(run, _)| same_machine_and_build(run, baseline)) {

@@ -28,7 +28,8 @@ pub fn gate(claims: &[Claim], verdicts: &mut [Verdict]) {
             let verdict = &mut verdicts[*index];
             if verdict.outcome == Outcome::Pass {
                 verdict.outcome = Outcome::Inconclusive;
-                verdict.measured += &format!("; not counted, the sequence stopped at `{cause}`");
+                verdict.measured =
+                    format!("{}; not counted, the sequence stopped at `{cause}`", verdict.measured);
                 verdict.remedy =
                     Some(format!("settle `{cause}` first: the sequence is tested in ascending order"));
             }

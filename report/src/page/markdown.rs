@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::Content;
-use crate::table::{Heading, NOTHING, Table, escape_markdown};
+use crate::{
+    table::{Heading, NOTHING, Table, escape_markdown},
+    verdict::Outcome,
+};
 
 /// The whole report.
 pub fn markdown(content: &Content<'_>) -> String {
@@ -55,10 +58,19 @@ pub fn markdown(content: &Content<'_>) -> String {
     text
 }
 
+/// A mark that shows in colour wherever Markdown does; the word stands beside it.
+fn sign(outcome: Outcome) -> char {
+    match outcome {
+        Outcome::Pass => '✅',
+        Outcome::Fail => '❌',
+        Outcome::Inconclusive | Outcome::NoData => '❔',
+    }
+}
+
 fn verdicts(content: &Content<'_>) -> Table {
     let rows = content.verdicts.iter().map(|verdict| {
         vec![
-            format!("**{}**", verdict.outcome),
+            format!("{} {}", sign(verdict.outcome), verdict.outcome),
             verdict.id.clone(),
             verdict.text.clone(),
             verdict.measured.clone(),

@@ -17,7 +17,7 @@ pub fn table(series: &AgainstFactor) -> Table {
     let mut rows = Vec::new();
     for line in &series.lines {
         let cell = |at: &f64| {
-            let point = line.points.iter().find(|(value, _)| value == at);
+            let point = line.points.iter().find(|(value, _)| value.total_cmp(at).is_eq());
             point.map_or(NOTHING.to_owned(), |(_, sample)| estimate(sample, 2))
         };
         rows.push([line.name.clone()].into_iter().chain(series.values.iter().map(cell)).collect());
@@ -33,7 +33,7 @@ pub fn table(series: &AgainstFactor) -> Table {
     }
     for reference in &series.references {
         let cell = |at: &f64| {
-            let point = reference.points.iter().find(|(value, _)| value == at);
+            let point = reference.points.iter().find(|(value, _)| value.total_cmp(at).is_eq());
             point.map_or(NOTHING.to_owned(), |(_, value)| format!("{value:.2}"))
         };
         let name = format!("{} (published)", reference.name);

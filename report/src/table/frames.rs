@@ -10,8 +10,11 @@ use crate::{
     statistics::{Estimate, median},
 };
 
+/// A number of a summary, by its column's name.
+pub type Number = (&'static str, fn(&Summary) -> f64);
+
 /// The numbers of a summary that are aggregated over seeds, by their column's name.
-pub const NUMBERS: [(&str, fn(&Summary) -> f64); 21] = [
+pub const NUMBERS: [Number; 21] = [
     ("test_accuracy", |summary| summary.test_accuracy),
     ("test_loss", |summary| summary.test_loss),
     ("train_loss", |summary| summary.train_loss),

@@ -8,14 +8,19 @@ use spillbench_schema::{Bytes, Config, Trial, config::LayerSpec, trial::plain};
 use super::{Heading, NOTHING, Table};
 use crate::results::Results;
 
-/// Two tables: the settings that all trials share, and, where arms differ beyond the matrix, a row an arm.
+const BUDGET: &str = "storage.memory_budget";
+
+/// Two tables: the settings that all trials share (of storage, only the mode and the budget), and, where arms differ beyond the matrix, a row an arm.
 pub fn tables(results: &Results) -> (Table, Option<Table>) {
     let trials = &results.study.trials;
     let settings: Vec<BTreeMap<String, String>> = trials.iter().map(settings).collect();
     let keys: BTreeSet<&String> = settings.iter().flat_map(BTreeMap::keys).collect();
     let varies = |key: &str| settings.iter().any(|of_trial| of_trial.get(key) != settings[0].get(key));
     let (varying, shared): (Vec<&String>, Vec<&String>) = keys.into_iter().partition(|key| varies(key));
-    let rows = shared.iter().map(|key| vec![(*key).clone(), settings[0][*key].clone()]).collect();
+    let matters =
+        |key: &&&String| !key.starts_with("storage.") || ["storage.mode", BUDGET].contains(&key.as_str());
+    let rows =
+        shared.iter().filter(matters).map(|key| vec![(*key).clone(), settings[0][*key].clone()]).collect();
     let columns = vec![Heading::words("setting"), Heading::words("value")];
     let shared = Table { columns, rows, notes: Vec::new() };
 
@@ -45,7 +50,8 @@ fn settings(trial: &Trial) -> BTreeMap<String, String> {
         flatten("", &Value::Object(config), &mut found);
     }
     found.insert("network".to_owned(), network(&trial.config));
-    for key in ["storage.memory_budget", "storage.chunk"] {
+    found.insert("parallelism".to_owned(), trial.config.parallelism.name().to_owned());
+    for key in [BUDGET, "storage.chunk"] {
         if let Some(value) = found.get_mut(key)
             && let Ok(bytes) = value.parse()
         {

@@ -1,11 +1,10 @@
 //! A report is made of what a study has, whatever it has, and is the same each time.
 
-mod fixture;
-
 use std::{collections::BTreeMap, fs, path::Path};
 
-use fixture::Fixture;
 use spillbench_report::{Results, check, comparison_markdown, comparison_text, write};
+
+use crate::fixture::{self, Fixture};
 
 /// Every file below `folder`, by its path within it.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {

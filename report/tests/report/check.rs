@@ -1,11 +1,10 @@
 //! Claims, invariants and baselines are decided from what the trials came to.
 
-mod fixture;
-
-use fixture::{Fixture, summary, trial};
 use serde_json::{Value, json};
 use spillbench_report::{Baseline, Outcome, Results, Verdict, check};
 use spillbench_schema::Summary;
+
+use crate::fixture::{self, Fixture, summary, trial};
 
 fn results(fixture: &Fixture) -> Results {
     let folder = tempfile::tempdir().unwrap();

@@ -1,0 +1,5 @@
+//! The report as its callers see it: from a folder of results to verdicts and pages.
+
+mod check;
+mod fixture;
+mod pages;

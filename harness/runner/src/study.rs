@@ -147,16 +147,17 @@ fn run_trial(
                 display.finished(trial, &summary, started.elapsed());
                 None
             }
-            _ => failure(message(status, said), Some(status)),
+            _ => failure(message(status, &said), Some(status)),
         },
     })
 }
 
-fn message(status: ExitStatus, said: String) -> String {
+fn message(status: ExitStatus, said: &str) -> String {
     match (status.signal(), said.is_empty()) {
         (Some(9), true) => "killed (signal 9): out of memory, perhaps; see `dmesg`".to_owned(),
         (Some(signal), true) => format!("ended by signal {signal}"),
         (None, true) => format!("ended without a summary ({status})"),
-        (_, false) => said,
+        // The process prints its error as the program does; here it is quoted.
+        (_, false) => said.strip_prefix("error: ").unwrap_or(said).to_owned(),
     }
 }

@@ -1,0 +1,193 @@
+//! What every schedule promises, shown by executing the operations of all ranks on simulated machines, for a table
+//! of strategies, batches, optimizers and budgets.
+
+mod simulator;
+mod trials;
+
+use std::collections::BTreeMap;
+
+use simulator::{
+    clock, snapshots,
+    team::{self, Record},
+};
+use spillbench_schedule::{Op, Plan, Rank};
+use spillbench_schema::config::StorageMode;
+use trials::{Case, TEST, TRAIN, VALIDATION};
+
+fn for_every_plan(check: impl Fn(&Plan)) {
+    for case in trials::table() {
+        for (budget, plan) in case.plans() {
+            let _named = trials::NameOnFailure(format!("{} with a budget of {budget:?}", case.name));
+            check(&plan);
+        }
+    }
+}
+
+/// Queues are bounded, messages must fit the slot they arrive in, panels must be in memory, and what is in memory
+/// must fit: the simulated machines assert all that.
+#[test]
+fn every_rank_comes_to_its_end_on_a_machine_with_bounded_queues_and_memory() {
+    for_every_plan(|plan| {
+        team::run(plan);
+    });
+}
+
+#[test]
+fn every_panel_is_updated_once_a_step_with_all_chunks_of_the_mini_batch() {
+    for_every_plan(|plan| {
+        let Record { updates, .. } = team::run(plan);
+        let mut chunks_of: BTreeMap<(u64, u32), Vec<u16>> = BTreeMap::new();
+        for update in updates {
+            chunks_of.entry((update.step, update.panel.0)).or_default().extend(update.chunks);
+        }
+        let every_chunk: Vec<u16> = (0..plan.timeline.chunks() as u16).collect();
+        for chunks in chunks_of.values_mut() {
+            chunks.sort_unstable();
+            assert_eq!(*chunks, every_chunk);
+        }
+        let panels = plan.network.panels().len() as u64;
+        assert_eq!(chunks_of.len() as u64, plan.timeline.steps * panels, "every panel in every step");
+    });
+}
+
+#[test]
+fn every_training_loss_is_recorded_once_and_every_evaluation_sees_every_sample_once() {
+    for_every_plan(|plan| {
+        let Record { mut losses, scores, .. } = team::run(plan);
+        losses.sort_unstable();
+        let chunks = plan.timeline.chunks() as u16;
+        let every_loss: Vec<_> =
+            (0..plan.timeline.steps).flat_map(|step| (0..chunks).map(move |chunk| (step, chunk))).collect();
+        assert_eq!(losses, every_loss);
+
+        let mut rows: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (done, split, chunk) in scores {
+            rows.entry((done, split)).or_default().extend(plan.timeline.evaluation_chunk(split, chunk));
+        }
+        let mut evaluations = 0;
+        for done in 1..=plan.timeline.steps {
+            for split in plan.timeline.evaluations(done) {
+                let seen = rows.get_mut(&(done, split)).expect("an evaluation that is due");
+                seen.sort_unstable();
+                assert!(seen.iter().copied().eq(0..plan.timeline.split_samples(split)));
+                evaluations += 1;
+            }
+        }
+        assert_eq!(rows.len(), evaluations);
+    });
+}
+
+#[test]
+fn a_snapshot_is_read_between_the_barriers_around_its_publication_and_the_next() {
+    for_every_plan(snapshots::check);
+}
+
+#[test]
+fn a_plan_never_takes_more_memory_than_its_budget() {
+    for_every_budgeted_plan(|budget, plan| {
+        assert!(plan.memory.total() <= budget, "{:?}", plan.memory);
+    });
+}
+
+fn for_every_budgeted_plan(check: impl Fn(u64, &Plan)) {
+    for case in trials::table() {
+        for (budget, plan) in case.plans() {
+            let _named = trials::NameOnFailure(format!("{} with a budget of {budget:?}", case.name));
+            if let Some(budget) = budget {
+                check(budget, &plan);
+            }
+        }
+    }
+}
+
+fn moved_in_steps(plan: &Plan) -> u64 {
+    let traffic = plan.traffic(StorageMode::Direct);
+    traffic.train_read + traffic.train_written
+}
+
+#[test]
+fn a_larger_budget_never_moves_more_bytes() {
+    for case in trials::table() {
+        let moved: Vec<(u64, u64)> = case
+            .plans()
+            .iter()
+            .filter_map(|(budget, plan)| budget.map(|budget| (budget, moved_in_steps(plan))))
+            .collect();
+        assert!(moved.windows(2).all(|pair| pair[1].1 <= pair[0].1), "{}: {moved:?}", case.name);
+    }
+}
+
+#[test]
+fn no_schedule_moves_less_than_the_floor() {
+    for_every_plan(|plan| {
+        if !plan.strategy().has_snapshots() {
+            assert!(moved_in_steps(plan) >= plan.floor_bytes(StorageMode::Direct));
+        }
+    });
+}
+
+#[test]
+fn memory_mode_moves_nothing() {
+    for_every_plan(|plan| {
+        let traffic = plan.traffic(StorageMode::Memory);
+        let moved = [traffic.train_read, traffic.train_written, traffic.other_read, traffic.other_written];
+        assert_eq!(moved, [0; 4]);
+        assert_eq!(plan.floor_bytes(StorageMode::Memory), 0);
+    });
+}
+
+#[test]
+fn nothing_moves_in_steps_where_all_is_resident() {
+    for_every_plan(|plan| {
+        if plan.memory.resident {
+            assert_eq!(moved_in_steps(plan), 0);
+        }
+    });
+}
+
+#[test]
+fn with_the_least_memory_a_step_of_sgd_reads_weights_twice_and_writes_them_once_less_what_the_window_saves() {
+    let case = Case::single_sgd();
+    let plan = case.least();
+    let traffic = plan.traffic(StorageMode::Direct);
+    let steps = plan.timeline.steps;
+    let weights: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
+    let window = plan.memory.residency[0].capacity;
+    assert_eq!(plan.memory.pinned, 0);
+    // The turn at the top saves reads in every step; the turn at the bottom saves reads and writes between steps.
+    let read = steps * (2 * weights - 2 * window)..=steps * 2 * weights;
+    let written = steps * (weights - window)..=steps * weights;
+    assert!(read.contains(&traffic.train_read), "{} not in {read:?}", traffic.train_read);
+    assert!(written.contains(&traffic.train_written), "{} not in {written:?}", traffic.train_written);
+}
+
+/// Huang et al. 2019, section 2: p stages and m micro-batches idle (p − 1) / m of the ideal time.
+#[test]
+fn the_bubble_of_a_pipeline_is_its_stages_less_one_over_its_micro_batches() {
+    for (stages, micro_batches) in [(1, 1), (1, 4), (2, 1), (2, 4), (3, 2), (4, 8), (6, 3)] {
+        let plan = Case::even_pipeline(stages, micro_batches).unlimited();
+        let took = clock::first_step(&plan);
+        let ideal = 2 * micro_batches as u64;
+        assert_eq!(
+            (took - ideal) * micro_batches as u64,
+            (stages as u64 - 1) * ideal,
+            "{stages} stages, {micro_batches} micro-batches"
+        );
+    }
+}
+
+#[test]
+fn the_table_has_what_it_is_meant_to_have() {
+    let plans: Vec<Plan> = trials::table().iter().flat_map(Case::plans).map(|(_, plan)| plan).collect();
+    let some = |what: &dyn Fn(&Plan) -> bool| plans.iter().any(what);
+    assert!(some(&|plan| plan.memory.pinned == 0 && plan.extents.has_state()), "windows only");
+    assert!(some(&|plan| plan.memory.pinned > 0 && !plan.memory.resident), "pinned in part");
+    assert!(some(&|plan| plan.memory.resident), "resident");
+    assert!(some(&|plan| plan.timeline.batch(4).1.len() < plan.timeline.chunks()), "chunks without samples");
+    assert!(some(&|plan| (0..plan.ranks()).any(|rank| {
+        plan.operations(Rank(rank as u16)).any(|op| matches!(op, Op::Forward { panel: None, .. }))
+    })));
+    assert!(plans.iter().all(|plan| plan.timeline.samples == TRAIN));
+    assert!(some(&|plan| plan.timeline.validation == VALIDATION && plan.timeline.test == TEST));
+    assert!(some(&|plan| plan.timeline.validation == 0));
+}

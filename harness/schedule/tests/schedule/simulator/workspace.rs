@@ -1,0 +1,227 @@
+//! A rank's slots: where values and errors come from, so that nothing stale is ever used.
+
+use std::collections::{HashMap, VecDeque};
+
+use spillbench_schedule::{
+    Boundary, ErrorFlow, LayerId, Message, Network, PanelId, Plan, Rank, Slot, Source, Version,
+    strategy::Workspace as Sizes,
+};
+
+/// Values and errors of one rank's samples.
+pub struct Workspace<'a> {
+    network: &'a Network,
+    sizes: Sizes,
+    slots: Vec<Samples>,
+    kept: HashMap<Message, VecDeque<Source>>,
+    /// Updates of each panel so far.
+    pub updates: Vec<u64>,
+    /// Exchanges so far, in barriers.
+    pub barriers: u64,
+    stamp: u64,
+}
+
+#[derive(Default, Clone)]
+struct Samples {
+    source: Option<Source>,
+    values: HashMap<Boundary, Values>,
+    errors: HashMap<Boundary, Errors>,
+}
+
+/// Values at a boundary.
+#[derive(Clone)]
+struct Values {
+    /// Distinguishes them from all others.
+    stamp: u64,
+    /// Of the values that a layer made them from.
+    input: Option<u64>,
+    /// Panels of that layer that have contributed, with the weights they used.
+    panels: Vec<(Option<PanelId>, Version, u64)>,
+    missing: usize,
+}
+
+/// Errors at a boundary.
+#[derive(Clone)]
+struct Errors {
+    /// Of the values they belong to.
+    values: u64,
+    /// Contributions of panels that have yet to come.
+    missing: usize,
+    /// Panels whose part is now the error before the activation.
+    turned: Vec<Option<PanelId>>,
+}
+
+impl<'a> Workspace<'a> {
+    pub fn new(plan: &'a Plan, rank: Rank) -> Self {
+        let sizes = plan.strategy().workspace(rank);
+        Self {
+            network: &plan.network,
+            slots: vec![Samples::default(); usize::from(sizes.slots) + 1],
+            sizes,
+            kept: HashMap::new(),
+            updates: vec![0; plan.network.panels().len()],
+            barriers: 0,
+            stamp: 0,
+        }
+    }
+
+    pub fn load(&mut self, slot: Slot, source: Source, values: bool) {
+        let evaluates = matches!(source, Source::Evaluate { .. });
+        assert_eq!(slot.0 == self.sizes.slots, evaluates, "the last slot is for evaluation");
+        *self.samples(slot) = Samples { source: Some(source), ..Samples::default() };
+        if values {
+            self.set_values(slot, Boundary(0), None, 0);
+        }
+    }
+
+    pub fn source(&self, slot: Slot) -> Source {
+        self.slots[usize::from(slot.0)].source.expect("a slot that is loaded")
+    }
+
+    pub fn forward(&mut self, layer: LayerId, panel: Option<PanelId>, version: Version, slot: Slot) {
+        let layer = self.network.layer(layer);
+        let input = self.complete_values(slot, layer.input).stamp;
+        let started = self.samples(slot).values.get(&layer.output);
+        if !started.is_some_and(|values| values.input == Some(input) && values.missing > 0) {
+            self.set_values(slot, layer.output, Some(input), layer.panels.len().max(1));
+        }
+        let weights = self.weights(panel, version);
+        let values = self.samples(slot).values.get_mut(&layer.output).expect("started");
+        assert!(values.panels.iter().all(|(other, ..)| *other != panel), "{panel:?} goes forward twice");
+        values.panels.push((panel, version, weights));
+        values.missing -= 1;
+    }
+
+    pub fn backward(
+        &mut self,
+        layer: LayerId,
+        panel: Option<PanelId>,
+        version: Version,
+        slot: Slot,
+        flow: ErrorFlow,
+    ) {
+        let layer = self.network.layer(layer);
+        let input = self.complete_values(slot, layer.input).stamp;
+        let weights = self.weights(panel, version);
+        let values = self.complete_values(slot, layer.output).clone();
+        assert_eq!(values.input, Some(input), "the layer's input was overwritten since its forward pass");
+        assert!(values.panels.contains(&(panel, version, weights)), "other weights than forward");
+        let errors = self.samples(slot).errors.get_mut(&layer.output).expect("errors at the layer's output");
+        assert_eq!((errors.values, errors.missing), (values.stamp, 0), "errors of these values, complete");
+        assert!(!errors.turned.contains(&panel), "{panel:?} goes backward twice");
+        errors.turned.push(panel);
+        let is_first = errors.turned.len() == 1;
+        let parts = layer.panels.len().max(1);
+        match flow {
+            ErrorFlow::Stop => {}
+            ErrorFlow::Assign => {
+                assert!(is_first, "what other panels passed on is overwritten");
+                self.set_errors(slot, layer.input, input, parts - 1);
+            }
+            ErrorFlow::Accumulate => {
+                assert!(!is_first, "added to what nobody assigned");
+                let passed = self.samples(slot).errors.get_mut(&layer.input).expect("assigned before");
+                assert_eq!(passed.values, input);
+                passed.missing -= 1;
+            }
+        }
+    }
+
+    pub fn loss(&mut self, slot: Slot, at: Boundary) {
+        let stamp = self.complete_values(slot, at).stamp;
+        self.set_errors(slot, at, stamp, 0);
+    }
+
+    /// Asserts that a panel's gradient can be formed on a slot: live weights, forward and backward, nothing overwritten.
+    pub fn assert_has_gradient(&mut self, panel: PanelId, slot: Slot) {
+        let layer = self.network.layer(self.network.panel(panel).layer);
+        let input = self.complete_values(slot, layer.input).stamp;
+        let live = self.weights(Some(panel), Version::Live);
+        let values = self.complete_values(slot, layer.output).clone();
+        assert_eq!(values.input, Some(input), "the layer's input was overwritten since its forward pass");
+        assert!(
+            values.panels.contains(&(Some(panel), Version::Live, live)),
+            "live weights, not updated since"
+        );
+        let errors = &self.samples(slot).errors[&layer.output];
+        assert_eq!(errors.values, values.stamp);
+        assert!(errors.turned.contains(&Some(panel)), "{panel:?} has not gone backward");
+    }
+
+    /// What a message carries.
+    pub fn pack(&mut self, message: Message, slot: Slot) -> Source {
+        let values = self.complete_values(slot, message.boundary()).stamp;
+        if let Message::Errors(boundary) = message {
+            let errors = &self.samples(slot).errors[&boundary];
+            assert_eq!((errors.values, errors.missing), (values, 0), "errors of these values, complete");
+            assert!(errors.turned.is_empty(), "errors behind the activation");
+        }
+        self.source(slot)
+    }
+
+    pub fn unpack(&mut self, message: Message, slot: Slot, source: Source) {
+        assert_eq!(self.source(slot), source, "{message:?} of other samples");
+        match message {
+            Message::Values(boundary) => self.set_values(slot, boundary, None, 0),
+            Message::Errors(boundary) => {
+                let stamp = self.complete_values(slot, boundary).stamp;
+                self.set_errors(slot, boundary, stamp, 0);
+            }
+        }
+    }
+
+    pub fn keep(&mut self, message: Message, sources: impl IntoIterator<Item = Source>) {
+        let kept = self.kept.entry(message).or_default();
+        kept.extend(sources);
+        let planned = self.sizes.kept.iter().find(|(planned, _)| *planned == message);
+        let most = planned.map_or(0, |(_, count)| *count);
+        assert!(kept.len() as u64 <= most, "{} of {message:?} are kept, {most} are planned", kept.len());
+    }
+
+    pub fn recall(&mut self, message: Message) -> Source {
+        self.kept.entry(message).or_default().pop_front().expect("something kept")
+    }
+
+    pub fn take_kept(&mut self, message: Message) -> Vec<Source> {
+        self.kept.remove(&message).unwrap_or_default().into()
+    }
+
+    pub fn assert_nothing_kept(&self) {
+        assert!(self.kept.values().all(VecDeque::is_empty), "kept at the end: {:?}", self.kept);
+    }
+
+    pub fn complete_outputs(&mut self, slot: Slot) {
+        self.complete_values(slot, self.network.output());
+    }
+
+    /// What tells one state of a panel's weights from another.
+    fn weights(&self, panel: Option<PanelId>, version: Version) -> u64 {
+        match (panel, version) {
+            (Some(panel), Version::Live) => self.updates[panel.0 as usize],
+            _ => self.barriers,
+        }
+    }
+
+    fn samples(&mut self, slot: Slot) -> &mut Samples {
+        &mut self.slots[usize::from(slot.0)]
+    }
+
+    fn complete_values(&mut self, slot: Slot, at: Boundary) -> &Values {
+        let values = self.samples(slot).values.get(&at).expect("values at the boundary");
+        assert_eq!(values.missing, 0, "values at {at:?} are not complete");
+        values
+    }
+
+    fn set_values(&mut self, slot: Slot, at: Boundary, input: Option<u64>, missing: usize) {
+        let evaluates = slot.0 == self.sizes.slots;
+        let planned = if evaluates { &self.sizes.evaluation_boundaries } else { &self.sizes.boundaries };
+        assert!(planned.contains(&at), "no memory is planned for values at {at:?}");
+        self.stamp += 1;
+        let values = Values { stamp: self.stamp, input, panels: Vec::new(), missing };
+        self.samples(slot).values.insert(at, values);
+    }
+
+    fn set_errors(&mut self, slot: Slot, at: Boundary, values: u64, missing: usize) {
+        assert!(slot.0 < self.sizes.slots, "evaluation has no errors");
+        self.samples(slot).errors.insert(at, Errors { values, missing, turned: Vec::new() });
+    }
+}

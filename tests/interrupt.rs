@@ -30,14 +30,14 @@ fn an_interrupted_run_leaves_no_process_and_no_half_result() {
 #[test]
 fn a_run_after_an_interrupt_finishes_only_what_is_missing() {
     // Long enough to be met while it trains.
-    let slow = "{ train: { steps: 20000 } }";
+    let slow = "{ train: { steps: 12000 } }";
     let study = Study::new(&[SMALL, "\narms:\n  quick: {}\n  slow: ", slow, "\n"]);
     let run = study.start();
     study.wait_until_trains("slow-s1");
     run.signal("TERM");
     run.end().expect(130, &[]);
     study.spillbench("run", &[]).expect(0, &["finished before: quick-", "[2/2] slow seed 1: test accuracy"]);
-    assert_eq!(study.summaries()["slow-s1"]["steps"], 20_000);
+    assert_eq!(study.summaries()["slow-s1"]["steps"], 12_000);
 }
 
 #[test]

@@ -16,13 +16,13 @@ const MNIST: &[&str] = &["--set", "data.source=mnist", "--set", "network.input=[
 fn what_is_wrong_with_a_scenario_is_told_with_its_place_and_remedy() {
     let layerwise = |keys: &str| format!("parallelism: {{ layerwise: {{ exchange: weights, {keys} }} }}\n");
     for (wrong, told) in [
-        ("arm: { a: {} }\n", ["scenario.yaml:18:1: unknown key `arm`", "did you mean `arms`?"]),
-        ("storage: { mode: disk }\n", ["scenario.yaml:18:18: `storage.mode` is `disk`", "memory, direct"]),
+        ("arm: { a: {} }\n", ["scenario.yaml:19:1: unknown key `arm`", "did you mean `arms`?"]),
+        ("storage: { mode: disk }\n", ["scenario.yaml:19:18: `storage.mode` cannot be `disk`", "valid: memory, direct"]),
         (
             "storage: { queue_depth: deep }\n",
-            ["scenario.yaml:18:25: `storage.queue_depth`", "a whole number"],
+            ["scenario.yaml:19:25: `storage.queue_depth`", "a whole number"],
         ),
-        ("storage: { mode: direct }\n", ["scenario.yaml:18:", "needs storage.memory_budget; add it"]),
+        ("storage: { mode: direct }\n", ["scenario.yaml:19:", "needs storage.memory_budget; add it"]),
         (&layerwise("interval: 0"), ["`parallelism.layerwise.interval` is 0", "at least 1"]),
         (&layerwise("interval: 1, ranks: 9"), ["more ranks than groups", "set it to 3 or less"]),
     ] {

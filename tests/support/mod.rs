@@ -157,7 +157,7 @@ impl Running {
     /// Waits for the end.
     pub fn end(mut self) -> Ended {
         eventually("the program ends", || self.0.try_wait().expect("a status").is_some());
-        let mut read = |stream: Option<Box<dyn std::io::Read>>| {
+        let read = |stream: Option<Box<dyn std::io::Read>>| {
             let mut text = String::new();
             stream.expect("a pipe").read_to_string(&mut text).expect("text");
             text

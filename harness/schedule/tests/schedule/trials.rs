@@ -155,7 +155,7 @@ impl Case {
         let unlimited = self.unlimited();
         let (least, all) = (self.least_budget(), unlimited.memory.total());
         let part = |eighths: u64| least + all.saturating_sub(least) * eighths / 8;
-        let budgets = [part(0), part(1), part(2), part(4), part(6), part(8)];
+        let budgets = [0, 1, 3, 5, 8].map(part);
         let mut plans = vec![(None, unlimited)];
         plans.extend(
             budgets.map(|budget| (Some(budget), self.plan(Some(budget)).expect("more than the least"))),

@@ -11,10 +11,19 @@ pub struct Domain<'a> {
     users: usize,
 }
 
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Keeping {
+    /// It is another rank's.
+    #[default]
+    No,
+    /// It comes and goes.
+    InWindow,
+    Pinned,
+}
+
 #[derive(Clone, Default)]
 struct Entry {
-    own: bool,
-    pinned: bool,
+    keeping: Keeping,
     resident: bool,
     changed: bool,
     updates: u64,
@@ -31,9 +40,11 @@ impl<'a> Domain<'a> {
         let mut pinned = 0;
         for extent in plan.owned_extents(Rank(domain as u16)) {
             let index = plan.extents.index(extent);
-            entries[index].own = true;
-            entries[index].pinned = residency.pinned[index];
-            pinned += if residency.pinned[index] { plan.extents.bytes(extent) } else { 0 };
+            entries[index].keeping = Keeping::InWindow;
+            if residency.pinned[index] {
+                entries[index].keeping = Keeping::Pinned;
+                pinned += plan.extents.bytes(extent);
+            }
         }
         let limit = residency.capacity.saturating_add(pinned);
         Self { extents: &plan.extents, limit, in_use: 0, entries, users }
@@ -45,7 +56,10 @@ impl<'a> Domain<'a> {
 
     pub fn read(&mut self, extent: Extent) {
         let entry = self.entry(extent);
-        assert!(entry.own || extent.kind == ExtentKind::Snapshot, "{extent:?} is another rank's");
+        assert!(
+            entry.keeping != Keeping::No || extent.kind == ExtentKind::Snapshot,
+            "{extent:?} is another rank's"
+        );
         assert!(!std::mem::replace(&mut entry.resident, true), "{extent:?} is read, but in memory");
         self.in_use += self.extents.bytes(extent);
         assert!(self.in_use <= self.limit, "{} bytes in memory of {}", self.in_use, self.limit);
@@ -79,7 +93,7 @@ impl<'a> Domain<'a> {
         assert!(std::mem::replace(&mut entry.resident, false), "{extent:?} leaves, but is not in memory");
         let changed = std::mem::replace(&mut entry.changed, false);
         assert!(
-            written == changed || written && entry.pinned,
+            written == changed || written && entry.keeping == Keeping::Pinned,
             "{extent:?}: changed {changed}, written {written}"
         );
         self.in_use -= self.extents.bytes(extent);

@@ -59,7 +59,7 @@ pub fn run(plan: &Plan) -> Record {
         parts: HashMap::new(),
         record: Record::default(),
     };
-    while workers.iter_mut().fold(false, |progress, worker| team.advance(worker) || progress) {}
+    while workers.iter_mut().any(|worker| team.advance(worker)) {}
     let stuck: Vec<_> =
         workers.iter().filter_map(|worker| worker.blocked.map(|op| (worker.rank, op))).collect();
     assert!(stuck.is_empty(), "deadlock: {stuck:?}");

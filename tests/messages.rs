@@ -17,7 +17,10 @@ fn what_is_wrong_with_a_scenario_is_told_with_its_place_and_remedy() {
     let layerwise = |keys: &str| format!("parallelism: {{ layerwise: {{ exchange: weights, {keys} }} }}\n");
     for (wrong, told) in [
         ("arm: { a: {} }\n", ["scenario.yaml:19:1: unknown key `arm`", "did you mean `arms`?"]),
-        ("storage: { mode: disk }\n", ["scenario.yaml:19:18: `storage.mode` cannot be `disk`", "valid: memory, direct"]),
+        (
+            "storage: { mode: disk }\n",
+            ["scenario.yaml:19:18: `storage.mode` cannot be `disk`", "valid: memory, direct"],
+        ),
         (
             "storage: { queue_depth: deep }\n",
             ["scenario.yaml:19:25: `storage.queue_depth`", "a whole number"],

@@ -86,7 +86,7 @@ fn print(trial: &Trial, plan: &Plan) {
         Bytes(memory.pinned),
         Bytes(memory.window)
     );
-    if config.storage.mode == StorageMode::Direct {
+    if config.storage.mode != StorageMode::Memory {
         let disk: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
         println!(
             "  storage      {} on disk; a step reads {}, writes {}, no schedule less than {} in all",

@@ -13,7 +13,10 @@ use spillbench_data::{DataLocations, Dataset};
 use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{Summary, Trial, config::StorageMode, event::Split, summary::Status};
-use spillbench_storage::{DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, Store};
+use spillbench_storage::{
+    BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, MmapStore,
+    PageCacheOptions, Store,
+};
 
 use crate::{
     EngineError, Progress, hash, initial, layer,
@@ -160,17 +163,22 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
 fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn Store>, EngineError> {
     let storage = &trial.config.storage;
     let specs: Vec<ExtentSpec> = plan.extents.iter().map(|extent| spec(plan, extent)).collect();
+    let dir = storage.dir.as_ref().map_or_else(|| state_dir.to_owned(), |dir| dir.join(trial.id()));
+    let capacity_bytes = plan.memory.store_capacity();
+    let through_page_cache =
+        PageCacheOptions { capacity_bytes, chunk_bytes: storage.chunk.0, checksums: true };
     Ok(match storage.mode {
         StorageMode::Memory => Arc::new(MemoryStore::new(&specs)?),
         StorageMode::Direct => {
-            let dir = storage.dir.as_ref().map_or_else(|| state_dir.to_owned(), |dir| dir.join(trial.id()));
             let options = DirectOptions {
                 queue_depth: storage.queue_depth,
                 chunk_bytes: storage.chunk.0,
-                ..DirectOptions::new(plan.memory.store_capacity())
+                ..DirectOptions::new(capacity_bytes)
             };
             Arc::new(DirectStore::open(&dir, &specs, options)?)
         }
+        StorageMode::Buffered => Arc::new(BufferedStore::open(&dir, &specs, through_page_cache)?),
+        StorageMode::Mmap => Arc::new(MmapStore::open(&dir, &specs, through_page_cache)?),
     })
 }
 

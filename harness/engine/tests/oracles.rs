@@ -263,6 +263,15 @@ fn a_folded_update_is_close_to_a_formed_one_and_not_equal() {
 }
 
 #[test]
+fn every_store_gives_the_same_bits() {
+    let budget = least_budget(&json!({ "sgd": { "learning_rate": 0.1 } }));
+    for mode in ["direct", "buffered", "mmap"] {
+        let storage = ("storage", json!({ "mode": mode, "memory_budget": budget }));
+        assert_eq!(hash(&[storage]), single(), "{mode}");
+    }
+}
+
+#[test]
 fn training_that_diverges_says_so() {
     let error = run(with(&[("train.optimizer", json!({ "sgd": { "learning_rate": 1e38 } }))]))
         .expect_err("the loss overflows");

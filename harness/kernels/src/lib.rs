@@ -28,8 +28,6 @@ mod strip;
 mod vectorised;
 mod workspace;
 
-pub mod ops;
-
 #[cfg(test)]
 mod check;
 

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -123,12 +124,14 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), RunnerEr
 /// # Errors
 /// It cannot be written.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), RunnerError> {
-    let temporary = path.with_extension("tmp");
     let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let readable = fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
         file.write_all(contents)?;
-        file.sync_data()?;
-        fs::rename(&temporary, path)
+        file.as_file().sync_data()?;
+        file.persist(path)?;
+        Ok(())
     };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary))).context("write", path)
+    write().context("write", path)
 }

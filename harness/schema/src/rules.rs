@@ -202,10 +202,13 @@ impl Rules<'_> {
     }
 
     fn storage(&mut self, storage: &StorageConfig) {
-        if storage.mode == StorageMode::Direct && storage.memory_budget.is_none() {
+        if storage.mode != StorageMode::Memory && storage.memory_budget.is_none() {
             self.report(
                 "storage.mode",
-                "storage.mode: direct needs storage.memory_budget; add it, for example 256MiB",
+                format!(
+                    "storage.mode: {} needs storage.memory_budget; add it, for example 256MiB",
+                    storage.mode.name()
+                ),
             );
         }
         let chunk = storage.chunk.0;

@@ -14,7 +14,7 @@ pub struct StorageConfig {
     /// The store.
     pub mode: StorageMode,
     /// The most memory for parameters, optimizer state, gradient scratch, activations, data and I/O buffers.
-    /// Default: no limit under `memory`; must be given under `direct`.
+    /// Default: no limit under `memory`; must be given under the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<Bytes>,
     /// The folder for extents. Default: `state/` in the trial's folder.
@@ -48,6 +48,10 @@ pub enum StorageMode {
     Memory,
     /// Files opened with `O_DIRECT`, read and written through `io_uring`; RAM holds what the budget allows.
     Direct,
+    /// Files read and written through the page cache, which is memory beyond the budget.
+    Buffered,
+    /// Files mapped into memory; likewise.
+    Mmap,
 }
 
 impl StorageMode {
@@ -56,6 +60,8 @@ impl StorageMode {
         match self {
             Self::Memory => "memory",
             Self::Direct => "direct",
+            Self::Buffered => "buffered",
+            Self::Mmap => "mmap",
         }
     }
 }

@@ -50,7 +50,7 @@ fn the_budget_that_a_refusal_names_is_enough() {
         format!("arms:\n  tight: {{ storage: {{ mode: direct, memory_budget: {budget} }} }}\n")
     };
     let small = Study::new(&[SMALL, &arms("1KiB")]);
-    small.spillbench("run", &[]).expect(100, &["storage.memory_budget is 1.00 KiB", "; set it to "]);
+    small.spillbench("run", &[]).expect(2, &["storage.memory_budget is 1.00 KiB", "; set it to "]);
     let least = &small.least_budgets()["tight"];
     let enough = Study::new(&[SMALL, &arms(least)]);
     enough.spillbench("run", &[]).expect(0, &[]);
@@ -63,7 +63,7 @@ fn a_missing_data_set_is_told_with_both_ways_out() {
     fs::create_dir(study.path("sets")).expect("a folder");
     let ended = end(study.command("run", MNIST).env("SPILLBENCH_DATA", "sets"));
     ended.expect(
-        100,
+        2,
         &["no files of `mnist` in sets/mnist, nor in", "`spillbench data fetch mnist`", "`source: digits`"],
     );
 }
@@ -77,7 +77,7 @@ fn a_corrupt_data_file_is_told_with_its_path_and_offset() {
         fs::write(path, "<html>404</html>").expect("written");
     }
     let ended = end(study.command("run", MNIST).env("SPILLBENCH_DATA", "sets"));
-    ended.expect(100, &["sets/mnist/train-", "-ubyte at offset 0: expected", "fetch it again"]);
+    ended.expect(2, &["sets/mnist/train-", "-ubyte at offset 0: expected", "fetch it again"]);
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub struct RunArguments {
     #[arg(long)]
     pub fail_fast: bool,
     /// End a trial that takes longer than this
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
     /// Print one JSON object a line
     #[arg(long)]

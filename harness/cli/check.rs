@@ -7,21 +7,16 @@ use crate::{
     arguments::CheckArguments,
     colour,
     exit::{Exit, Failure},
-    report::committed_baseline,
+    report::{committed_baseline, nothing_run},
 };
 
 pub fn check(arguments: &CheckArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let folder = arguments.study.folder(&study);
-    if !folder.join("study.json").exists() {
-        eprintln!(
-            "nothing to check in {}; first: spillbench run {}",
-            folder.display(),
-            arguments.study.scenario.display()
-        );
-        return Ok(Exit::Nothing);
+    if !folder.exists() {
+        return Ok(nothing_run(&arguments.study));
     }
-    let results = Results::load(&folder)?;
+    let results = Results::load(&folder, study)?;
     if let Some(path) = &arguments.save_baseline {
         Baseline::of(&results).save(path)?;
         eprintln!("baseline saved in {}", path.display());

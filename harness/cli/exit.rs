@@ -54,6 +54,18 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl Failure {
+    /// The error with its causes, each told once.
+    pub fn message(&self) -> String {
+        let mut text = String::new();
+        for cause in self.error.chain().map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text.push_str(if text.is_empty() { "" } else { ": " });
+                text.push_str(&cause);
+            }
+        }
+        text
+    }
+
     /// An error of whoever wrote the command line or the scenario.
     pub fn usage(error: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Self { error: anyhow::Error::msg(error), exit: Exit::Usage }

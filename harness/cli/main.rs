@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     match dispatch(arguments.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{}: {:#}", colour::error("error"), failure.error);
+            eprintln!("{}: {}", colour::error("error"), failure.message());
             failure.exit.into()
         }
     }

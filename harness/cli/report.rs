@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use spillbench_report::{Baseline, Results};
+use spillbench_schema::Study;
 
 use crate::{
     arguments::StudyArguments,
@@ -19,17 +20,31 @@ pub struct Written {
 
 pub fn report(arguments: &StudyArguments) -> Result<Exit, Failure> {
     let study = arguments.load()?;
-    let written = write(&arguments.folder(&study))?;
+    let folder = arguments.folder(&study);
+    if !folder.exists() {
+        return Ok(nothing_run(arguments));
+    }
+    let written = write(&folder, study)?;
     println!("{}\nreport: {}", written.table, written.html.display());
     Ok(Exit::Fine)
+}
+
+/// Says what comes first.
+pub fn nothing_run(arguments: &StudyArguments) -> Exit {
+    eprintln!(
+        "no results in {}; first: spillbench run {}",
+        arguments.results.display(),
+        arguments.scenario.display()
+    );
+    Exit::Nothing
 }
 
 /// Writes the report of a study's folder.
 ///
 /// # Errors
 /// Results cannot be read, or the report cannot be written.
-pub fn write(folder: &Path) -> Result<Written, Failure> {
-    let results = Results::load(folder)?;
+pub fn write(folder: &Path, study: Study) -> Result<Written, Failure> {
+    let results = Results::load(folder, study)?;
     let baseline = committed_baseline(folder)?;
     let verdicts = spillbench_report::check(&results, baseline.as_ref());
     let paths = spillbench_report::write(&results, &verdicts, &folder.join("report"))?;

@@ -1,10 +1,14 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
-use spillbench_runner::{Display, Interrupt, Options, Style};
+use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
+use spillbench_schema::{
+    Study,
+    config::{DataConfig, DataSource},
+};
 
 use crate::{
     arguments::RunArguments,
@@ -14,6 +18,8 @@ use crate::{
 
 pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
+    let folder = arguments.study.folder(&study);
+    refuse_what_cannot_run(&study, &folder)?;
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
@@ -31,7 +37,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Interrupted);
     }
     if outcome.finished + outcome.skipped > 0 {
-        let written = report::write(&arguments.study.folder(&study))?;
+        let written = report::write(&folder, study)?;
         if arguments.json {
             println!("{}", json!({ "reason": "report-written", "version": 1, "html": written.html }));
         } else {
@@ -43,4 +49,32 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         (true, 0) => Exit::Nothing,
         (true, _) => Exit::Fine,
     })
+}
+
+/// Finds what is known to fail before anything is run: budgets that are too small, data sets that are not there.
+fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    let mut loaded: Vec<&DataConfig> = Vec::new();
+    let mut refusals = Vec::new();
+    for trial in
+        study.trials.iter().filter(|trial| TrialFolder::at(folder.join(trial.id())).summary().is_none())
+    {
+        let label = trial.label();
+        if seen.contains(&label) {
+            continue;
+        }
+        if let Err(error) = spillbench_engine::open_plan(trial) {
+            refusals.push(format!("{label}: {error}"));
+        }
+        seen.push(label);
+        let config = &trial.config;
+        // What is generated cannot be missing.
+        if config.data.source == DataSource::Mnist && !loaded.contains(&&config.data) {
+            loaded.push(&config.data);
+            if let Err(error) = spillbench_data::load(&config.data, &config.network.input, 10) {
+                refusals.push(error.to_string());
+            }
+        }
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::usage(refusals.join("\n"))) }
 }

@@ -32,18 +32,16 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
             let _ = writeln!(std::io::stdout(), "{line}");
         }
     };
-    let mut manifest = Ok(());
     let summary = spillbench_engine::train(
         &trial,
         Environment {
-            state_dir: &place.state(),
+            state_dir: &place.state(&trial),
             locations: &DataLocations::from_env(),
             events: &mut events,
             progress: &mut progress,
-            opened: &mut |opened| manifest = write_manifest(folder, &trial, opened),
+            opened: &mut |opened| Ok(write_manifest(folder, &trial, opened)?),
         },
     )?;
-    manifest?;
     place.finish(&summary)?;
     Ok(Exit::Fine)
 }

@@ -47,14 +47,13 @@ pub struct Unfinished {
 }
 
 impl Results {
-    /// Loads `<study_dir>/study.json` and, for each trial that it names, the trial's folder. Other folders are left
-    /// alone: they belong to earlier versions of the scenario.
+    /// Loads the folder of each trial of `study` from `study_dir`. Other folders are left alone: they belong to other
+    /// versions of the scenario.
     ///
     /// # Errors
-    /// If `study.json` or a finished trial's files cannot be read or understood. A trial without a summary, and a
-    /// log whose last line is torn, are no errors.
-    pub fn load(study_dir: &Path) -> Result<Self, ReportError> {
-        let study: Study = read_json(&study_dir.join("study.json"), "study")?;
+    /// If a finished trial's files cannot be read or understood. A trial without a summary, and a log whose last line
+    /// is torn, are no errors.
+    pub fn load(study_dir: &Path, study: Study) -> Result<Self, ReportError> {
         let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
         for trial in study.trials.clone() {
             let folder = study_dir.join(trial.id());

@@ -2,7 +2,8 @@
 """Whole-program training speed in memory beside PyTorch: alternates the two and prints medians of steps a second.
 
 Runs scenarios/in-memory.yaml with the built program and pytorch_mlp.py in turn, so that both see the same machine.
-Needs torch. Usage: compare_in_memory.py [--rounds N] [--program target/release/spillbench]
+Spillbench uses two threads (one for the small network), PyTorch the better of one and two; PyTorch repeats one batch,
+spillbench loads a new one at every step. Needs torch. Usage: compare_in_memory.py [--rounds N] [--program target/release/spillbench]
 """
 
 import argparse
@@ -31,17 +32,21 @@ def ours(program):
     """Steps a second of each arm, from the summaries of a fresh run."""
     with tempfile.TemporaryDirectory() as results:
         command = [program, "run", str(SCENARIO), "--results", results]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         summaries = [json.loads(path.read_text()) for path in pathlib.Path(results).glob("*/*/summary.json")]
     return {s["arm"]: s["samples_per_s"] / ARMS[s["arm"]][0] for s in summaries}
 
 
 def pytorch():
-    """Steps a second of each network."""
+    """Steps a second of each network, with one thread or two, whichever is faster."""
     names = sorted({name for _, name in ARMS.values()})
-    command = [sys.executable, str(HERE / "pytorch_mlp.py"), "--threads", "2", *names]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {line["network"]: line["steps_per_s"] for line in map(json.loads, output.splitlines())}
+    best = dict.fromkeys(names, 0.0)
+    for threads in ("1", "2"):
+        command = [sys.executable, str(HERE / "pytorch_mlp.py"), "--threads", threads, *names]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for line in map(json.loads, output.splitlines()):
+            best[line["network"]] = max(best[line["network"]], line["steps_per_s"])
+    return best
 
 
 def main():

@@ -23,6 +23,9 @@ pub enum EngineError {
     /// The log cannot be written.
     #[error("writing the event log: {0}")]
     Log(#[source] std::io::Error),
+    /// Who was told what is used did not accept it.
+    #[error(transparent)]
+    Opened(Box<dyn std::error::Error + Send + Sync>),
     /// A thread or its pool cannot be made.
     #[error("starting the threads of rank {rank}: {cause}")]
     Threads {
@@ -32,9 +35,7 @@ pub enum EngineError {
         cause: String,
     },
     /// The loss is no longer a number.
-    #[error(
-        "the training loss of step {step} is {loss}: training diverged; lower train.optimizer's learning_rate"
-    )]
+    #[error("the loss of step {step} is {loss}: training diverged; lower train.optimizer's learning_rate")]
     Diverged {
         /// From 0.
         step: u64,

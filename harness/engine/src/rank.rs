@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Instant};
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
 use spillbench_schedule::{
-    Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Plan, Rank, Slot, SlotRange, Source, Version,
+    Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Rank, Slot, SlotRange, Source,
+    Version,
 };
 use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
@@ -62,6 +63,8 @@ pub struct Executor<'a, 'r> {
     /// Steps done.
     step: u64,
     ledger: Ledger,
+    /// The ledger at the end of the last step.
+    trained: Ledger,
     evaluation: Option<EvaluationMark>,
     /// Time and bytes of evaluations so far.
     evaluation_time: std::time::Duration,
@@ -93,6 +96,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             order: EpochOrder::new(seed, plan.timeline.samples),
             step: 0,
             ledger: Ledger::default(),
+            trained: Ledger::default(),
             evaluation: None,
             evaluation_time: std::time::Duration::ZERO,
             evaluation_bytes: 0,
@@ -101,12 +105,44 @@ impl<'a, 'r> Executor<'a, 'r> {
 
     /// Executes everything, first step to last.
     pub fn run(mut self) -> Result<RankReport, EngineError> {
+        let mut operations = self.shared.plan.operations(self.rank).peekable();
+        self.set_up(&mut operations)?;
         let began = Instant::now();
-        for op in self.shared.plan.operations(self.rank) {
+        for op in operations {
             self.execute(&op)?;
+            if matches!(op, Op::StepEnd { .. }) {
+                // What follows the last step is no training.
+                self.trained = self.ledger;
+                self.trained.close(began.elapsed().saturating_sub(self.evaluation_time));
+            }
         }
-        self.ledger.close(began.elapsed().saturating_sub(self.evaluation_time));
-        Ok(RankReport { ledger: self.ledger, bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes })
+        Ok(RankReport {
+            ledger: self.trained,
+            bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes,
+        })
+    }
+
+    /// Brings what is pinned into memory, then waits for the others: the clock of training starts with the first step.
+    fn set_up(
+        &mut self,
+        operations: &mut std::iter::Peekable<impl Iterator<Item = Op>>,
+    ) -> Result<(), EngineError> {
+        let mut pinned = Vec::new();
+        while let Some(op) = operations.next_if(|op| matches!(op, Op::Read { phase: Phase::SetUp, .. })) {
+            self.execute(&op)?;
+            if let Op::Read { extent, .. } = op {
+                pinned.push(extent);
+            }
+        }
+        for extent in pinned {
+            self.domain.view(self.shared.team, self.rank, extent, 0)?;
+        }
+        self.shared.team.meet(self.rank)?;
+        if self.is_scribe() {
+            self.shared.recorder.started(self.shared.plan.network.parameters())?;
+        }
+        self.ledger = Ledger::default();
+        Ok(())
     }
 
     fn execute(&mut self, op: &Op) -> Result<(), EngineError> {

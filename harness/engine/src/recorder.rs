@@ -231,7 +231,7 @@ impl<'a> Recorder<'a> {
     /// The outcome of one chunk of an evaluation after `step` steps.
     ///
     /// # Errors
-    /// The log cannot be written.
+    /// Training diverged, or the log cannot be written.
     pub fn score(
         &self,
         step: u64,
@@ -254,6 +254,9 @@ impl<'a> Recorder<'a> {
         let complete = scores.iter().flatten();
         let (loss, correct) = complete.fold((0.0, 0), |sum, score| (sum.0 + score.0, sum.1 + score.1));
         inner.scores.remove(&(step, split));
+        if !loss.is_finite() {
+            return Err(EngineError::Diverged { step: step - 1, loss });
+        }
         let evaluation = Evaluation { loss: loss / samples, accuracy: 100.0 * correct as f64 / samples };
         inner.evaluations.insert(split, evaluation);
         let Evaluation { loss, accuracy } = evaluation;

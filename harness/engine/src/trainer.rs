@@ -32,7 +32,7 @@ use crate::{
 
 /// What a trial is given by its surroundings.
 pub struct Environment<'a> {
-    /// Where extents lie, if the trial does not say.
+    /// Where extents lie.
     pub state_dir: &'a Path,
     /// Where data sets lie.
     pub locations: &'a DataLocations,
@@ -41,7 +41,7 @@ pub struct Environment<'a> {
     /// Told how far the trial has come.
     pub progress: &'a mut (dyn FnMut(Progress) + Send),
     /// Told once what is used, before the first step.
-    pub opened: &'a mut dyn FnMut(Opened),
+    pub opened: &'a mut dyn FnMut(Opened) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What a trial uses, known once its store is open.
@@ -76,7 +76,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let input = &config.network.input;
     let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
     let store = open_store(trial, &plan, state_dir)?;
-    opened(Opened { storage: store.describe(), kernels: kernels(&plan) });
+    opened(Opened { storage: store.describe(), kernels: kernels(&plan) }).map_err(EngineError::Opened)?;
     initialise(store.as_ref(), &plan, trial.seed)?;
     let before = store.counters();
 
@@ -90,7 +90,6 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         events,
         progress,
     );
-    recorder.started(plan.network.parameters())?;
     let (reports, handed_over) = run_ranks(trial, &plan, &data, &store, &recorder)?;
     let record = recorder.finish(store.counters())?;
     store.flush()?;
@@ -163,7 +162,6 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
 fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn Store>, EngineError> {
     let storage = &trial.config.storage;
     let specs: Vec<ExtentSpec> = plan.extents.iter().map(|extent| spec(plan, extent)).collect();
-    let dir = storage.dir.as_ref().map_or_else(|| state_dir.to_owned(), |dir| dir.join(trial.id()));
     let capacity_bytes = plan.memory.store_capacity();
     let through_page_cache =
         PageCacheOptions { capacity_bytes, chunk_bytes: storage.chunk.0, checksums: true };
@@ -175,10 +173,10 @@ fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn St
                 chunk_bytes: storage.chunk.0,
                 ..DirectOptions::new(capacity_bytes)
             };
-            Arc::new(DirectStore::open(&dir, &specs, options)?)
+            Arc::new(DirectStore::open(state_dir, &specs, options)?)
         }
-        StorageMode::Buffered => Arc::new(BufferedStore::open(&dir, &specs, through_page_cache)?),
-        StorageMode::Mmap => Arc::new(MmapStore::open(&dir, &specs, through_page_cache)?),
+        StorageMode::Buffered => Arc::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),
+        StorageMode::Mmap => Arc::new(MmapStore::open(state_dir, &specs, through_page_cache)?),
     })
 }
 

@@ -67,7 +67,7 @@ fn run(config: Value) -> Result<Summary, EngineError> {
             locations: &DataLocations { root: None },
             events: &mut std::io::sink(),
             progress: &mut |_| {},
-            opened: &mut |_| {},
+            opened: &mut |_| Ok(()),
         },
     )?;
     assert_eq!(

@@ -71,8 +71,10 @@ impl Display {
             trial.label(),
             trial.seed
         ));
-        if self.style == Style::Json {
-            print(&json!({ "reason": "trial-started", "trial_id": trial.id() }));
+        match self.style {
+            Style::Bars => {}
+            Style::Lines => self.say(&format!("{} seed {} …", trial.label(), trial.seed), &json!({})),
+            Style::Json => print(&json!({ "reason": "trial-started", "trial_id": trial.id() })),
         }
     }
 
@@ -115,6 +117,11 @@ impl Display {
     pub fn failed(&self, trial: &Trial, failure: &Failure) {
         let text = format!("{} seed {} failed: {}", trial.label(), trial.seed, failure.message);
         self.say(&text, &json!({ "reason": "trial-failed", "trial_id": trial.id(), "failure": failure }));
+    }
+
+    /// Something a user should know.
+    pub fn note(&self, text: &str) {
+        self.say(text, &json!({ "reason": "note", "text": text }));
     }
 
     /// Nothing more comes.

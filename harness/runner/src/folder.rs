@@ -65,9 +65,24 @@ impl TrialFolder {
         &self.path
     }
 
-    /// Where extents lie, unless the trial says otherwise.
-    pub fn state(&self) -> PathBuf {
-        self.path.join("state")
+    /// Where a trial's extents lie: where it says, else in its folder.
+    pub fn state(&self, trial: &Trial) -> PathBuf {
+        match &trial.config.storage.dir {
+            Some(dir) => dir.join(trial.id()),
+            None => self.path.join("state"),
+        }
+    }
+
+    /// Removes a trial's extents: nothing is resumed from them.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub fn remove_state(&self, trial: &Trial) -> Result<(), RunnerError> {
+        let state = self.state(trial);
+        match fs::remove_dir_all(&state) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", &state),
+            _ => Ok(()),
+        }
     }
 
     /// The summary, if the trial is finished.
@@ -81,6 +96,7 @@ impl TrialFolder {
     /// # Errors
     /// It cannot be written.
     pub fn prepare(&self, trial: &Trial, scenario: &[u8]) -> Result<(), RunnerError> {
+        self.remove_state(trial)?;
         match fs::remove_dir_all(&self.path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 return Err(cause).context("remove what an interrupted run left in", &self.path);
@@ -100,15 +116,11 @@ impl TrialFolder {
         write_json(&self.path.join("failure.json"), failure)
     }
 
-    /// Saves how the trial finished, and removes its state: the last thing that is written.
+    /// Saves how the trial finished: the last thing that is written.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn finish(&self, summary: &Summary) -> Result<(), RunnerError> {
-        let state = self.state();
-        if state.exists() {
-            fs::remove_dir_all(&state).context("remove", &state)?;
-        }
         write_json(&self.path.join("summary.json"), summary)
     }
 }

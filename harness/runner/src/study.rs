@@ -101,8 +101,12 @@ pub fn run(
             }
             None => outcome.finished += 1,
             Some(failure) => {
-                place.fail(&failure)?;
+                // On a full disk not even this can be written; the user is told all the same.
+                let saved = place.fail(&failure);
                 display.failed(trial, &failure);
+                if let Err(error) = saved {
+                    display.note(&error.to_string());
+                }
                 outcome.failed.push(failure);
                 if options.fail_fast {
                     break;
@@ -128,6 +132,7 @@ fn run_trial(
     let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {
         display.progress(trial, &line);
     })?;
+    place.remove_state(trial)?;
     let failure = |message: String, status: Option<ExitStatus>| {
         Some(Failure {
             trial_id: trial.id(),

@@ -15,22 +15,37 @@ use crate::{
     weave::Residency,
 };
 
-/// The budget cannot hold what a step needs at once.
+/// The budget is too small.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "storage.memory_budget is {budget}, but this trial needs {fixed} for samples, activations and scratch and \
-     {window} to pass its panels through; set it to {} or more, or make train.batch_size or network.panel smaller",
-    typed(*least)
-)]
-pub struct BudgetError {
-    /// What was allowed.
-    pub budget: Bytes,
-    /// The least that works.
-    pub least: Bytes,
-    /// What does not depend on the budget.
-    pub fixed: Bytes,
-    /// The smallest window.
-    pub window: Bytes,
+pub enum BudgetError {
+    /// It cannot hold what a step needs at once.
+    #[error(
+        "storage.memory_budget is {budget}, but this trial needs {fixed} for samples, activations and scratch and \
+         {window} to pass its panels through; set it to {} or more, or make train.batch_size or network.panel smaller",
+        typed(*least)
+    )]
+    Window {
+        /// What was allowed.
+        budget: Bytes,
+        /// The least that works.
+        least: Bytes,
+        /// What does not depend on the budget.
+        fixed: Bytes,
+        /// The smallest window.
+        window: Bytes,
+    },
+    /// It cannot hold everything, and the storage mode keeps everything in memory.
+    #[error(
+        "storage.memory_budget is {budget}, but under storage.mode: memory this trial needs {needed}; set it to {} or \
+         more, or choose storage.mode: direct",
+        typed(*needed)
+    )]
+    Resident {
+        /// What was allowed.
+        budget: Bytes,
+        /// What everything takes.
+        needed: Bytes,
+    },
 }
 
 /// Where each byte of memory goes.
@@ -96,6 +111,8 @@ pub struct Demand<'a> {
     pub data: u64,
     /// Compute threads of all ranks.
     pub threads: u64,
+    /// Whether panels may leave memory.
+    pub spills: bool,
 }
 
 impl Demand<'_> {
@@ -109,12 +126,15 @@ impl Demand<'_> {
         if plan.total() <= budget.0 {
             return Ok(plan);
         }
+        if !self.spills {
+            return Err(BudgetError::Resident { budget, needed: Bytes(plan.total()) });
+        }
         let domains = self.domains();
         let least_window: u64 = domains.iter().map(|domain| 2 * domain.largest + domain.publish).sum();
         let fixed = plan.fixed();
         let Some(spare) = budget.0.checked_sub(fixed + least_window) else {
             let [least, fixed, window] = [fixed + least_window, fixed, least_window].map(Bytes);
-            return Err(BudgetError { budget, least, fixed, window });
+            return Err(BudgetError::Window { budget, least, fixed, window });
         };
         // Half of what the smallest windows leave goes to better windows, up to full ones; the rest pins.
         let share = spare / 2 / domains.len() as u64;

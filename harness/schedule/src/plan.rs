@@ -112,6 +112,7 @@ impl Plan {
                 strategy,
                 data: samples.bytes,
                 threads: (threads * ranks) as u64,
+                spills: config.storage.mode != StorageMode::Memory,
             }
             .divide(config.storage.memory_budget)
         };

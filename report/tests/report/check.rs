@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use spillbench_report::{Baseline, Outcome, Results, Verdict, check};
 use spillbench_schema::Summary;
 
-use crate::fixture::{self, Fixture, summary, trial};
+use crate::fixture::{self, Fixture, load, summary, trial};
 
 fn results(fixture: &Fixture) -> Results {
     let folder = tempfile::tempdir().unwrap();
     fixture.write(folder.path());
-    Results::load(folder.path()).unwrap()
+    load(folder.path()).unwrap()
 }
 
 fn verdict(fixture: &Fixture, id: &str) -> Verdict {

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use spillbench_report::{Results, check, comparison_markdown, comparison_text, write};
+use spillbench_report::{check, comparison_markdown, comparison_text, write};
 
-use crate::fixture::{self, Fixture};
+use crate::fixture::{self, Fixture, load};
 
 /// Every file below `folder`, by its path within it.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -25,7 +25,7 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn report(fixture: &Fixture) -> BTreeMap<String, Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     fixture.write(folder.path());
-    let results = Results::load(folder.path()).unwrap();
+    let results = load(folder.path()).unwrap();
     let out = folder.path().join("report");
     write(&results, &check(&results, None), &out).unwrap();
     // For looking at: SPILLBENCH_KEEP_REPORTS names a folder to copy them to.
@@ -95,7 +95,7 @@ fn failed_and_missing_trials_are_listed_with_their_reason() {
 fn the_comparison_shows_what_differs_and_notes_what_does_not() {
     let folder = tempfile::tempdir().unwrap();
     fixture::quickstart().write(folder.path());
-    let results = Results::load(folder.path()).unwrap();
+    let results = load(folder.path()).unwrap();
     let table = comparison_text(&results);
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[0].starts_with("configuration"), "{table}");
@@ -154,10 +154,10 @@ fn a_torn_last_line_of_a_log_is_dropped_and_a_torn_one_inside_is_named() {
     let whole = fs::read_to_string(&log).unwrap();
     let torn = &whole[..whole.len() - 5];
     fs::write(&log, torn).unwrap();
-    let results = Results::load(folder.path()).unwrap();
+    let results = load(folder.path()).unwrap();
     assert_eq!(results.runs[0].log.len(), whole.lines().count() - 1);
     fs::write(&log, format!("{torn}\n{whole}")).unwrap();
-    let error = Results::load(folder.path()).unwrap_err().to_string();
+    let error = load(folder.path()).unwrap_err().to_string();
     assert!(error.contains("events.jsonl"), "{error}");
 }
 
@@ -168,7 +168,7 @@ fn folders_that_the_study_does_not_name_are_left_alone() {
     let stranger = folder.path().join("other-00000000-0000-s1");
     fs::create_dir(&stranger).unwrap();
     fs::write(stranger.join("summary.json"), "not JSON").unwrap();
-    assert_eq!(Results::load(folder.path()).unwrap().runs.len(), 1);
+    assert_eq!(load(folder.path()).unwrap().runs.len(), 1);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_report_replaces_the_figures_of_an_earlier_one() {
     fs::create_dir_all(out.join("figures")).unwrap();
     fs::write(out.join("figures/old.svg"), "").unwrap();
     fs::write(out.join("figures/notes.txt"), "").unwrap();
-    write(&Results::load(folder.path()).unwrap(), &[], &out).unwrap();
+    write(&load(folder.path()).unwrap(), &[], &out).unwrap();
     assert!(!out.join("figures/old.svg").exists());
     assert!(out.join("figures/notes.txt").exists(), "only what a report makes is removed");
 }

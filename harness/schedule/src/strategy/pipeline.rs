@@ -157,7 +157,11 @@ impl Strategy for Pipeline {
         self.queue_capacity() as u64 * training.max(evaluation)
     }
 
+    /// Where all micro-batches pass a stage before the next, stages take turns.
     fn speedup_bound(&self) -> f64 {
-        self.chain.speedup_bound(&self.network)
+        match self.order {
+            Order::MicroBatchMajor => self.chain.speedup_bound(&self.network),
+            Order::LayerMajor => 1.0,
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The table of trials: every strategy, with varied batches, optimizers, groups, ranks, intervals and budgets.
 
 use serde_json::{Value, json};
-use spillbench_schedule::{Plan, PlanError, SampleCounts};
-use spillbench_schema::{Bytes, Trial, config::Config};
+use spillbench_schedule::{BudgetError, Plan, PlanError, SampleCounts};
+use spillbench_schema::{
+    Bytes, Trial,
+    config::{Config, StorageMode},
+};
 
 /// Four full mini-batches and a short one.
 pub const TRAIN: usize = 50;
@@ -125,6 +128,7 @@ impl Case {
     fn plan(&self, budget: Option<u64>) -> Result<Plan, PlanError> {
         let mut config = self.config.clone();
         config.storage.memory_budget = budget.map(Bytes);
+        config.storage.mode = StorageMode::Direct;
         let (scenario, arm) = (String::from("table"), String::from("case"));
         let trial = Trial { scenario, arm, factors: [].into(), seed: 0, config };
         Plan::new(&trial, self.samples, CORES)
@@ -132,7 +136,7 @@ impl Case {
 
     fn least_budget(&self) -> u64 {
         match self.plan(Some(0)) {
-            Err(PlanError::Budget(error)) => error.least.0,
+            Err(PlanError::Budget(BudgetError::Window { least, .. })) => least.0,
             _ => panic!("nothing fits in no memory"),
         }
     }

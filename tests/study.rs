@@ -67,11 +67,11 @@ fn a_trial_whose_summary_is_gone_is_the_only_one_run_again() {
 #[test]
 fn a_failed_trial_says_why_and_does_not_stop_the_others() {
     let study = Study::new(&[SMALL, ONE_DIVERGES]);
-    study.spillbench("run", &[]).expect(100, &["[2/3] diverges seed 1 failed: the training loss"]);
+    study.spillbench("run", &[]).expect(100, &["[2/3] diverges seed 1 failed: the loss"]);
     assert_eq!(study.summaries().keys().collect::<Vec<_>>(), ["first-s1", "last-s1"]);
     let failure = json(&study.trials()["diverges-s1"].join("failure.json")).expect("a failure");
     let message = failure["message"].as_str().expect("a message");
-    assert!(message.starts_with("the training loss of step"), "{message}");
+    assert!(message.starts_with("the loss of step"), "{message}");
     assert!(message.ends_with("lower train.optimizer's learning_rate"), "{message}");
     assert_eq!((&failure["exit_code"], &failure["signal"]), (&Value::from(1), &Value::Null));
 }
@@ -193,7 +193,7 @@ claims:
 #[test]
 fn without_a_run_there_is_nothing_to_check() {
     let study = Study::new(&[SMALL, TWO_ARMS]);
-    study.spillbench("check", &[]).expect(4, &["nothing to check", "first: spillbench run scenario.yaml"]);
+    study.spillbench("check", &[]).expect(4, &["no results in results", "first: spillbench run scenario.yaml"]);
 }
 
 #[test]

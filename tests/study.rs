@@ -193,7 +193,9 @@ claims:
 #[test]
 fn without_a_run_there_is_nothing_to_check() {
     let study = Study::new(&[SMALL, TWO_ARMS]);
-    study.spillbench("check", &[]).expect(4, &["no results in results", "first: spillbench run scenario.yaml"]);
+    study
+        .spillbench("check", &[])
+        .expect(4, &["no results in results", "first: spillbench run scenario.yaml"]);
 }
 
 #[test]

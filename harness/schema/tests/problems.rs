@@ -492,6 +492,8 @@ fn a_problem_in_a_flag_names_the_flag() {
     );
     check_flags(
         &["arms.weights.storage.mode=disk"],
-        &["--set arms.weights.storage.mode=disk: `storage.mode` cannot be `disk`; valid: memory, direct"],
+        &[
+            "--set arms.weights.storage.mode=disk: `storage.mode` cannot be `disk`; valid: memory, direct, buffered, mmap",
+        ],
     );
 }

@@ -1,7 +1,7 @@
 //! Trains one trial: executes its [schedule](spillbench_schedule) on real tensors, threads and a store.
 //!
 //! [`train`] is the whole of it. Ranks are threads, each with a rayon pool of its own; a rank executes its operations
-//! in order ([`rank`]), with parameters from a [`residency::Domain`] and samples in a [`workspace::Workspace`].
+//! in order (`rank`), with parameters from a `residency::Domain` and samples in a `workspace::Workspace`.
 //! Nothing here decides what is done: that is the schedule's.
 
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 
 use crate::exponential::exp;
 
-/// Cross-entropy of softmax(logits) with the labels: returns Σ −log softmax(logits)[label] over the samples,
+/// Cross-entropy of softmax(logits) with the labels: returns Σ −log `softmax(logits)[label]` over the samples,
 /// and writes softmax − one-hot to `dlogits`. `logits` and `dlogits` are `[rows × classes]`.
 ///
 /// # Panics

@@ -43,11 +43,6 @@ impl StudyFolder {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The folder of a trial.
     pub fn trial(&self, trial: &Trial) -> TrialFolder {
         TrialFolder { path: self.path.join(trial.id()) }

@@ -59,7 +59,7 @@ pub struct Summary {
     pub science_hash: String,
     /// `single`, `data.sync`, …
     pub parallelism: String,
-    /// `memory` or `direct`.
+    /// `memory`, `direct`, `buffered` or `mmap`.
     pub storage_mode: String,
     /// Workers.
     pub ranks: usize,

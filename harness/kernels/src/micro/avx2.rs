@@ -128,8 +128,10 @@ unsafe fn interleave_height(source: *const f32, stride: usize, lines: usize, dep
 unsafe fn interleave_width(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32) {
     let whole_lines = lines / LANES * LANES;
     let whole = depth / LANES * LANES;
-    for p in (0..whole).step_by(LANES) {
-        for first in (0..whole_lines).step_by(LANES) {
+    // Eight lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
+    // more lines none would stay until its second half is read.
+    for first in (0..whole_lines).step_by(LANES) {
+        for p in (0..whole).step_by(LANES) {
             // SAFETY: an 8 × 8 block inside both; the caller's contract.
             unsafe { transpose(source.add(first * stride + p), stride, packed.add(p * WIDTH + first)) };
         }

@@ -185,23 +185,44 @@ impl Demand<'_> {
         self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }
 
-    /// Pins extents while they fit in `room`, weights of all domains first.
+    /// Pins extents while they fit in `room`, weights of all domains first. Where not all of a kind fit, those that do
+    /// are spread evenly over the network: then a sweep asks for the same bytes in every part, and the disk need not stand still
+    /// while what is pinned is computed and fall behind where nothing is.
     fn pin(&self, mut room: u64, domains: &[Domain], plan: &mut MemoryPlan) {
         plan.pinned = 0;
         for residency in &mut plan.residency {
             residency.pinned.fill(false);
         }
         for kind in [ExtentKind::Weights, ExtentKind::State] {
-            for (domain, residency) in domains.iter().zip(&mut plan.residency) {
-                for extent in domain.own.iter().filter(|extent| extent.kind == kind) {
-                    let bytes = self.extents.bytes(*extent);
-                    if bytes <= room {
-                        room -= bytes;
-                        plan.pinned += bytes;
-                        residency.pinned[self.extents.index(*extent)] = true;
-                    }
+            let candidates: Vec<(usize, Extent)> = domains
+                .iter()
+                .enumerate()
+                .flat_map(|(index, domain)| domain.own.iter().map(move |extent| (index, *extent)))
+                .filter(|(_, extent)| extent.kind == kind)
+                .collect();
+            let wanted: u64 = candidates.iter().map(|(_, extent)| self.extents.bytes(*extent)).sum();
+            let (share, mut seen, mut taken) = (room.min(wanted), 0, 0);
+            let mut pin = |&(domain, extent): &(usize, Extent)| {
+                let (bytes, index) = (self.extents.bytes(extent), self.extents.index(extent));
+                let pinned = &mut plan.residency[domain].pinned[index];
+                if !*pinned && bytes <= room {
+                    *pinned = true;
+                    room -= bytes;
+                    plan.pinned += bytes;
+                }
+            };
+            for candidate in &candidates {
+                let bytes = self.extents.bytes(candidate.1);
+                seen += bytes;
+                // The part of `share` that belongs to what has been seen.
+                let due = u128::from(seen) * u128::from(share) / u128::from(wanted.max(1));
+                if taken + u128::from(bytes) <= due {
+                    pin(candidate);
+                    taken += u128::from(bytes);
                 }
             }
+            // Rounding leaves room for smaller ones, or for one more.
+            candidates.iter().for_each(pin);
         }
     }
 

@@ -11,8 +11,10 @@ pub enum Activity {
     Compute,
     /// Waiting for a read.
     ReadWait,
-    /// Waiting for a write to free memory.
+    /// Waiting for a write to be taken.
     WriteWait,
+    /// Waiting for memory to read into.
+    BufferWait,
     /// Waiting for another rank.
     CommWait,
 }
@@ -20,7 +22,7 @@ pub enum Activity {
 /// A rank's time by activity, while training.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ledger {
-    spent: [Duration; 4],
+    spent: [Duration; 5],
     total: Duration,
 }
 
@@ -42,15 +44,25 @@ impl Ledger {
         self.spent = mark.spent;
     }
 
+    /// Where the time went since `earlier`, `total` in all.
+    pub fn since(&self, earlier: &Self, total: Duration) -> TimeShares {
+        let mut spent = self.spent;
+        for (spent, before) in spent.iter_mut().zip(earlier.spent) {
+            *spent = spent.saturating_sub(before);
+        }
+        Self::mean(&[Self { spent, total }])
+    }
+
     /// The mean over ranks.
     pub fn mean(ledgers: &[Self]) -> TimeShares {
         let n = ledgers.len() as f64;
         let mean = |seconds: &dyn Fn(&Self) -> f64| ledgers.iter().map(seconds).sum::<f64>() / n;
         let of = |activity: Activity| mean(&|ledger| ledger.spent[activity as usize].as_secs_f64());
-        let (compute, read_wait, write_wait, comm_wait) =
-            (of(Activity::Compute), of(Activity::ReadWait), of(Activity::WriteWait), of(Activity::CommWait));
+        let (compute, comm_wait) = (of(Activity::Compute), of(Activity::CommWait));
+        let [read_wait, write_wait, buffer_wait] =
+            [Activity::ReadWait, Activity::WriteWait, Activity::BufferWait].map(of);
         let total = mean(&|ledger| ledger.total.as_secs_f64());
-        let idle = (total - compute - read_wait - write_wait - comm_wait).max(0.0);
-        TimeShares { compute, read_wait, write_wait, comm_wait, idle }
+        let idle = (total - compute - read_wait - write_wait - buffer_wait - comm_wait).max(0.0);
+        TimeShares { compute, read_wait, write_wait, buffer_wait, comm_wait, idle }
     }
 }

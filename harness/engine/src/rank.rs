@@ -1,6 +1,9 @@
 //! One rank: executes its operations in order.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
@@ -12,14 +15,14 @@ use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
     event::Split,
 };
-use spillbench_storage::{Panel, Store};
+use spillbench_storage::{Counters, Panel, Store};
 
 use crate::{
     EngineError,
     layer::{InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},
     order::EpochOrder,
-    recorder::Recorder,
+    recorder::{Recorder, SHORTEST_SPAN},
     reduction::{self, Reducer},
     residency::Domain,
     team::Team,
@@ -66,9 +69,19 @@ pub struct Executor<'a, 'r> {
     /// The ledger at the end of the last step.
     trained: Ledger,
     evaluation: Option<EvaluationMark>,
+    /// Where the span under way began; the last rank's alone are written.
+    span: SpanMark,
     /// Time and bytes of evaluations so far.
-    evaluation_time: std::time::Duration,
+    evaluation_time: Duration,
     evaluation_bytes: u64,
+}
+
+/// Where a span of the log began, and how long it is to be.
+struct SpanMark {
+    start: Instant,
+    ledger: Ledger,
+    counters: Counters,
+    length: Duration,
 }
 
 /// Where an evaluation began.
@@ -98,7 +111,13 @@ impl<'a, 'r> Executor<'a, 'r> {
             ledger: Ledger::default(),
             trained: Ledger::default(),
             evaluation: None,
-            evaluation_time: std::time::Duration::ZERO,
+            span: SpanMark {
+                start: Instant::now(),
+                ledger: Ledger::default(),
+                counters: Counters::default(),
+                length: SHORTEST_SPAN,
+            },
+            evaluation_time: Duration::ZERO,
             evaluation_bytes: 0,
         })
     }
@@ -108,8 +127,12 @@ impl<'a, 'r> Executor<'a, 'r> {
         let mut operations = self.shared.plan.operations(self.rank).peekable();
         self.set_up(&mut operations)?;
         let began = Instant::now();
+        self.begin_span();
         for op in operations {
             self.execute(&op)?;
+            if self.is_scribe() && self.evaluation.is_none() && self.span.start.elapsed() >= self.span.length {
+                self.end_span()?;
+            }
             if matches!(op, Op::StepEnd { .. }) {
                 // What follows the last step is no training.
                 self.trained = self.ledger;
@@ -192,7 +215,7 @@ impl<'a, 'r> Executor<'a, 'r> {
                 Ok(())
             }
             Op::Read { extent, .. } => {
-                self.waiting(Activity::WriteWait, |this| this.domain.begin_read(extent))
+                self.waiting(Activity::BufferWait, |this| this.domain.begin_read(extent))
             }
             Op::Write { extent, .. } => self.waiting(Activity::WriteWait, |this| {
                 this.domain.begin_write(this.shared.team, this.rank, extent)
@@ -213,7 +236,7 @@ impl<'a, 'r> Executor<'a, 'r> {
                 Ok(this.workspace.load(slot, &this.shared.data.train, indices, pixels)?)
             }),
             Source::Evaluate { split, chunk } => {
-                self.begin_evaluation();
+                self.begin_evaluation()?;
                 let rows = timeline.evaluation_chunk(split, chunk);
                 let samples = samples_of(self.shared.data, split);
                 self.computing(|this| Ok(this.workspace.load(slot, samples, rows, pixels)?))
@@ -373,7 +396,30 @@ impl<'a, 'r> Executor<'a, 'r> {
         Ok(())
     }
 
-    fn begin_evaluation(&mut self) {
+    fn begin_span(&mut self) {
+        self.span.start = Instant::now();
+        self.span.ledger = self.ledger;
+        self.span.counters = self.shared.store.counters();
+    }
+
+    fn end_span(&mut self) -> Result<(), EngineError> {
+        let (counters, before) = (self.shared.store.counters(), self.span.counters);
+        let moved = Counters {
+            bytes_read: counters.bytes_read - before.bytes_read,
+            bytes_written: counters.bytes_written - before.bytes_written,
+            ..Counters::default()
+        };
+        let duration = self.span.start.elapsed();
+        let time_s = self.ledger.since(&self.span.ledger, duration);
+        self.span.length = self.shared.recorder.span(duration, moved, time_s)?;
+        self.begin_span();
+        Ok(())
+    }
+
+    fn begin_evaluation(&mut self) -> Result<(), EngineError> {
+        if self.evaluation.is_none() && self.is_scribe() {
+            self.end_span()?;
+        }
         let mark = || EvaluationMark {
             start: Instant::now(),
             ledger: self.ledger,
@@ -382,6 +428,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         if self.evaluation.is_none() {
             self.evaluation = Some(mark());
         }
+        Ok(())
     }
 
     fn evaluation_end(&mut self) {
@@ -389,6 +436,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             self.ledger.rewind(&mark.ledger);
             self.evaluation_time += mark.start.elapsed();
             self.evaluation_bytes += self.endpoint.bytes_sent() - mark.bytes_sent;
+            self.begin_span();
         }
         if self.is_scribe() {
             self.shared.recorder.evaluation_end();

@@ -8,7 +8,11 @@ use std::{
 };
 
 use spillbench_schedule::Timeline;
-use spillbench_schema::{Event, event::Split, summary::Durations};
+use spillbench_schema::{
+    Event,
+    event::Split,
+    summary::{Durations, TimeShares},
+};
 use spillbench_storage::Counters;
 
 use crate::{EngineError, machine, team::lock};
@@ -27,6 +31,11 @@ pub struct Progress {
 /// Lines of the log with a training loss, at most.
 const LOG_LINES: u64 = 400;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The shortest span of the log.
+pub const SHORTEST_SPAN: Duration = Duration::from_millis(20);
+/// Spans of a length, before they are twice as long.
+const SPANS_OF_A_LENGTH: u64 = 500;
 
 /// Collects what ranks report, in any order, and writes it in one.
 pub struct Recorder<'a> {
@@ -56,6 +65,9 @@ struct Inner<'a> {
     samples: u64,
     ready_lines: VecDeque<(u64, f64)>,
     last_line: Option<f64>,
+    /// Spans written, and the seconds that they cover.
+    spans: u64,
+    spans_s: f64,
     /// Evaluations under way, by step and split.
     scores: BTreeMap<(u64, Split), Vec<Option<Score>>>,
     evaluations: BTreeMap<Split, Evaluation>,
@@ -112,6 +124,8 @@ impl<'a> Recorder<'a> {
             samples: 0,
             ready_lines: VecDeque::new(),
             last_line: None,
+            spans: 0,
+            spans_s: 0.0,
             scores: BTreeMap::new(),
             evaluations: BTreeMap::new(),
         };
@@ -133,6 +147,27 @@ impl<'a> Recorder<'a> {
         inner.last = Instant::now();
         let event = Event::Started { t_s: inner.t_s(), steps: self.timeline.steps, parameters };
         inner.write(&event)
+    }
+
+    /// A stretch of training that took `duration`, in which `moved` bytes were read and written. Returns how long the next
+    /// one is to be.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn span(
+        &self,
+        duration: Duration,
+        moved: Counters,
+        time_s: TimeShares,
+    ) -> Result<Duration, EngineError> {
+        let mut inner = lock(&self.inner);
+        let (t_s, duration_s) = (inner.t_s(), duration.as_secs_f64());
+        let train_s = inner.spans_s;
+        inner.spans_s += duration_s;
+        inner.spans += 1;
+        let Counters { bytes_read, bytes_written, .. } = moved;
+        inner.write(&Event::Span { t_s, train_s, duration_s, bytes_read, bytes_written, time_s })?;
+        Ok(SHORTEST_SPAN * 2_u32.saturating_pow((inner.spans / SPANS_OF_A_LENGTH) as u32))
     }
 
     /// Sum of the losses of one chunk of a step's mini-batch.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::summary::TimeShares;
+
 /// Which part of the data an evaluation used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,6 +70,22 @@ pub enum Event {
         bytes_read: u64,
         /// Bytes written to the store so far.
         bytes_written: u64,
+    },
+    /// What happened in a stretch of training: the bytes that moved and where the last rank's time went. Spans follow
+    /// each other and grow longer with the run, so that a log has a bounded number of them.
+    Span {
+        /// Seconds since the trial began, at the end of the span.
+        t_s: f64,
+        /// Seconds of training before it, evaluation and set-up left out.
+        train_s: f64,
+        /// Its length in seconds.
+        duration_s: f64,
+        /// Bytes read in it.
+        bytes_read: u64,
+        /// Bytes written in it.
+        bytes_written: u64,
+        /// Where the last rank's time went in it.
+        time_s: TimeShares,
     },
     /// The trial is done.
     Finished {

@@ -32,8 +32,11 @@ pub struct TimeShares {
     pub compute: f64,
     /// Waiting for a read.
     pub read_wait: f64,
-    /// Waiting for a write to free a buffer.
+    /// Waiting for a write to be taken: by the page cache, or at a point where all must be on disk.
     pub write_wait: f64,
+    /// Waiting for memory to read into, which a write under way has yet to free.
+    #[serde(default)]
+    pub buffer_wait: f64,
     /// Waiting for another rank.
     pub comm_wait: f64,
     /// The rest.

@@ -22,11 +22,12 @@ const LONGEST_NAME: f64 = 300.0;
 /// A part of the time: its name, its seconds, its colour, and the colour of text on it.
 type Part = (&'static str, fn(&TimeShares) -> f64, Color, Color);
 
-/// Five tones as well as five colours, so that they are told apart in grey.
-const PARTS: [Part; 5] = [
+/// Six tones as well as six colours, so that they are told apart in grey.
+const PARTS: [Part; 6] = [
     ("compute", |time| time.compute, plotters::style::RGBColor(0x00, 0x72, 0xb2), WHITE),
     ("read wait", |time| time.read_wait, plotters::style::RGBColor(0xf0, 0xc8, 0x5a), INK),
     ("write wait", |time| time.write_wait, plotters::style::RGBColor(0x80, 0x30, 0x00), WHITE),
+    ("buffer wait", |time| time.buffer_wait, plotters::style::RGBColor(0xd5, 0x5e, 0x00), WHITE),
     ("communication wait", |time| time.comm_wait, plotters::style::RGBColor(0x56, 0xb4, 0xe9), INK),
     ("idle", |time| time.idle, plotters::style::RGBColor(0xe2, 0xe2, 0xe2), INK),
 ];
@@ -34,7 +35,7 @@ const PARTS: [Part; 5] = [
 struct Row {
     label: String,
     /// Mean seconds over seeds, in the order of [`PARTS`].
-    seconds: [f64; 5],
+    seconds: [f64; 6],
     step_s: f64,
 }
 

@@ -8,6 +8,7 @@ mod curves;
 mod labels;
 mod panel;
 mod shares;
+mod timeline;
 
 use std::fmt::Display;
 
@@ -52,6 +53,7 @@ pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figu
         bars::figure(results, &bars::THROUGHPUT)?,
         bars::figure(results, &bars::MEMORY)?,
         shares::figure(results)?,
+        timeline::figure(results)?,
     ];
     Ok(against_factors.into_iter().chain(others).flatten().collect())
 }

@@ -130,7 +130,8 @@ impl<'a, 'r> Executor<'a, 'r> {
         self.begin_span();
         for op in operations {
             self.execute(&op)?;
-            if self.is_scribe() && self.evaluation.is_none() && self.span.start.elapsed() >= self.span.length {
+            if self.is_scribe() && self.evaluation.is_none() && self.span.start.elapsed() >= self.span.length
+            {
                 self.end_span()?;
             }
             if matches!(op, Op::StepEnd { .. }) {

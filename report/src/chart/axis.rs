@@ -77,6 +77,12 @@ impl Axis {
         Self { low, high, logarithmic, ticks }
     }
 
+    /// The same axis with other marks.
+    #[must_use]
+    pub fn marked(self, ticks: Vec<(f64, String)>) -> Self {
+        Self { ticks, ..self }
+    }
+
     /// Where `value` lies: 0 at the low end, 1 at the high end, beyond them outside.
     pub fn position(&self, value: f64) -> f64 {
         if self.logarithmic {

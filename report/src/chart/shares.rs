@@ -20,10 +20,10 @@ use crate::{
 const TOP: f64 = 70.0;
 const LONGEST_NAME: f64 = 300.0;
 /// A part of the time: its name, its seconds, its colour, and the colour of text on it.
-type Part = (&'static str, fn(&TimeShares) -> f64, Color, Color);
+pub type Part = (&'static str, fn(&TimeShares) -> f64, Color, Color);
 
 /// Six tones as well as six colours, so that they are told apart in grey.
-const PARTS: [Part; 6] = [
+pub const PARTS: [Part; 6] = [
     ("compute", |time| time.compute, plotters::style::RGBColor(0x00, 0x72, 0xb2), WHITE),
     ("read wait", |time| time.read_wait, plotters::style::RGBColor(0xf0, 0xc8, 0x5a), INK),
     ("write wait", |time| time.write_wait, plotters::style::RGBColor(0x80, 0x30, 0x00), WHITE),

@@ -4,6 +4,7 @@ mod against_factor;
 mod axis;
 mod bars;
 mod canvas;
+mod cost;
 mod curves;
 mod labels;
 mod panel;
@@ -46,8 +47,12 @@ impl Figure {
 /// # Errors
 /// None but a bug's.
 pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figure>, ReportError> {
-    let against_factors = accuracy.iter().map(against_factor::figure).collect::<Result<Vec<_>, _>>()?;
+    let speed = AgainstFactor::all(results, "samples_per_s");
+    let against_factors =
+        accuracy.iter().chain(&speed).map(against_factor::figure).collect::<Result<Vec<_>, _>>()?;
     let others = [
+        cost::figure(results, cost::Against::Size)?,
+        cost::figure(results, cost::Against::Budget)?,
         curves::figure(results, curves::Along::Steps)?,
         curves::figure(results, curves::Along::Time)?,
         bars::figure(results, &bars::THROUGHPUT)?,

@@ -23,7 +23,6 @@ use crate::{
     reduction::{self, Reducer},
     residency::Domain,
     team::Team,
-    tensor::{self, Values},
     transport::Endpoint,
     workspace::Workspace,
 };
@@ -91,7 +90,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             shared,
             rank,
             domain: &shared.domains[plan.domain(rank)],
-            workspace: Workspace::new(&asked, &plan.network, &plan.timeline)?,
+            workspace: Workspace::new(&asked, &plan.network, &plan.timeline),
             endpoint,
             order: EpochOrder::new(seed, plan.timeline.samples),
             step: 0,
@@ -157,23 +156,24 @@ impl<'a, 'r> Executor<'a, 'r> {
             Op::Update { panel, chunks } => self.update(panel, chunks),
             Op::Reduce { panel, chunks, owner } => self.reduce(panel, chunks, owner),
             Op::Send { to, message, slot } => {
-                let parcel = self.workspace.pack(message, slot)?;
+                let parcel = self.workspace.pack(message, slot);
                 self.send(to, message, vec![parcel])
             }
             Op::Receive { from, message, slot } => {
                 for parcel in self.receive(from, message)? {
-                    self.workspace.unpack(message, slot, &parcel)?;
+                    self.workspace.unpack(message, slot, &parcel);
                 }
                 Ok(())
             }
             Op::Keep { message, slot } => {
-                let parcel = self.workspace.pack(message, slot)?;
+                let parcel = self.workspace.pack(message, slot);
                 self.workspace.keep(message, [parcel]);
                 Ok(())
             }
             Op::Recall { message, slot } => {
                 let parcel = self.workspace.recall(message);
-                Ok(self.workspace.unpack(message, slot, &parcel)?)
+                self.workspace.unpack(message, slot, &parcel);
+                Ok(())
             }
             Op::SendKept { to, message } => {
                 let parcels = self.workspace.take_kept(message);
@@ -210,13 +210,17 @@ impl<'a, 'r> Executor<'a, 'r> {
                 let rows = timeline.chunk(batch.len(), usize::from(chunk));
                 let order = &this.order.of(epoch)[batch][rows];
                 let indices = order.iter().map(|sample| *sample as usize);
-                Ok(this.workspace.load(slot, &this.shared.data.train, indices, pixels)?)
+                this.workspace.load(slot, &this.shared.data.train, indices, pixels);
+                Ok(())
             }),
             Source::Evaluate { split, chunk } => {
                 self.begin_evaluation();
                 let rows = timeline.evaluation_chunk(split, chunk);
                 let samples = samples_of(self.shared.data, split);
-                self.computing(|this| Ok(this.workspace.load(slot, samples, rows, pixels)?))
+                self.computing(|this| {
+                    this.workspace.load(slot, samples, rows, pixels);
+                    Ok(())
+                })
             }
         }
     }
@@ -230,11 +234,11 @@ impl<'a, 'r> Executor<'a, 'r> {
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
         self.computing(|this| {
-            let network = &this.shared.plan.network;
-            let (geometry, rows) = (network.layer(layer), this.workspace.rows(slot));
-            let x = this.workspace.values(slot, geometry.input);
-            let y = this.workspace.values(slot, geometry.output);
-            Ok(this.layer(layer).forward(this.view(panel, parameters.as_ref()), x, y, rows)?)
+            let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
+            let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
+            Ok(this.workspace.write_values(slot, geometry.output, |workspace, y| {
+                layer.forward(view, workspace.values(slot, geometry.input), y, rows)
+            })?)
         })?;
         drop(parameters);
         self.used(panel, version);
@@ -251,16 +255,23 @@ impl<'a, 'r> Executor<'a, 'r> {
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
         self.computing(|this| {
-            let network = &this.shared.plan.network;
-            let (geometry, workspace) = (network.layer(layer), &this.workspace);
-            let x = workspace.values(slot, geometry.input);
-            let y = workspace.values(slot, geometry.output);
-            let dy = workspace.errors(slot, geometry.output);
-            let accumulate = flow == ErrorFlow::Accumulate;
-            let dx = (flow != ErrorFlow::Stop)
-                .then(|| InputError { tensor: workspace.errors(slot, geometry.input), accumulate });
-            let view = this.view(panel, parameters.as_ref());
-            Ok(this.layer(layer).backward(view, x, y, dy, dx, workspace.rows(slot))?)
+            let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
+            let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
+            Ok(this.workspace.write_errors(slot, geometry.output, |workspace, dy| {
+                let pass = |workspace: &Workspace, dx: Option<InputError>, dy: &mut [f32]| {
+                    let x = workspace.values(slot, geometry.input);
+                    layer.backward(view, x, workspace.values(slot, geometry.output), dy, dx, rows)
+                };
+                match flow {
+                    ErrorFlow::Stop => pass(workspace, None, dy),
+                    ErrorFlow::Assign | ErrorFlow::Accumulate => {
+                        let accumulate = flow == ErrorFlow::Accumulate;
+                        workspace.write_errors(slot, geometry.input, |workspace, values| {
+                            pass(workspace, Some(InputError { values, accumulate }), dy)
+                        })
+                    }
+                }
+            })?)
         })?;
         drop(parameters);
         self.used(panel, version);
@@ -269,17 +280,11 @@ impl<'a, 'r> Executor<'a, 'r> {
 
     fn loss(&mut self, slot: Slot, at: Boundary, record: Option<(u64, u16)>) -> Result<(), EngineError> {
         let sum = self.computing(|this| {
-            let workspace = &this.workspace;
-            let (rows, labels) = (workspace.rows(slot), workspace.labels(slot));
-            let classes = this.shared.plan.network.width(at);
-            let outputs = Values::of(workspace.values(slot, at))?;
-            let outputs = &outputs.as_slice()[..rows * classes];
-            let loss = this.loss_function();
-            let mut sum = 0.0;
-            tensor::write(workspace.errors(slot, at), |errors| {
-                sum = loss(outputs, labels, rows, classes, &mut errors[..rows * classes]);
-            })?;
-            Ok(sum)
+            let (classes, loss) = (this.shared.plan.network.width(at), this.loss_function());
+            Ok(this.workspace.write_errors(slot, at, |workspace, errors| {
+                let (outputs, labels) = (workspace.values(slot, at), workspace.labels(slot));
+                loss(outputs, labels, workspace.rows(slot), classes, errors)
+            }))
         })?;
         match record {
             Some((step, chunk)) => self.shared.recorder.loss(step, chunk, sum),
@@ -291,8 +296,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         let (rows, labels) = (self.workspace.rows(slot), self.workspace.labels(slot));
         let network = &self.shared.plan.network;
         let classes = network.classes();
-        let outputs = Values::of(self.workspace.values(slot, network.output()))?;
-        let outputs = &outputs.as_slice()[..rows * classes];
+        let outputs = self.workspace.values(slot, network.output());
         let loss = self.loss_function()(outputs, labels, rows, classes, &mut vec![0.0; rows * classes]);
         let correct = kernels::correct_count(outputs, labels, rows, classes);
         self.shared.recorder.score(self.step, split, chunk, loss, correct)
@@ -452,22 +456,13 @@ impl<'a, 'r> Executor<'a, 'r> {
         slots: SlotRange,
         then: impl FnOnce(&[&[Chunk]]) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let network = &self.shared.plan.network;
-        let (inputs, outputs) = (network.width(input), network.width(output));
-        let held: Vec<(usize, Values, Values)> = slots
+        let workspace = &self.workspace;
+        let chunks: Vec<Chunk> = slots
             .iter()
-            .map(|slot| {
-                let x = Values::of(self.workspace.values(slot, input))?;
-                let dz = Values::of(self.workspace.errors(slot, output))?;
-                Ok((self.workspace.rows(slot), x, dz))
-            })
-            .collect::<candle_core::Result<_>>()?;
-        let chunks: Vec<Chunk> = held
-            .iter()
-            .map(|(rows, x, dz)| Chunk {
-                x: &x.as_slice()[..rows * inputs],
-                dz: &dz.as_slice()[..rows * outputs],
-                rows: *rows,
+            .map(|slot| Chunk {
+                x: workspace.values(slot, input),
+                dz: workspace.errors(slot, output),
+                rows: workspace.rows(slot),
             })
             .collect();
         let shards: Vec<&[Chunk]> = chunks.chunks(self.shared.plan.timeline.micro_batches).collect();

@@ -118,10 +118,15 @@ impl Plan {
         };
         let order = |order| strategy::build(&config.parallelism, &network, &timeline, order);
         let mut strategy = order(Order::MicroBatchMajor);
-        let memory = divide(strategy.as_ref())?;
-        if !memory.resident && matches!(config.parallelism, Parallelism::Model(_)) {
+        let mut memory = divide(strategy.as_ref());
+        // Stages that take turns need less memory for errors.
+        if !memory.as_ref().is_ok_and(|memory| memory.resident)
+            && matches!(config.parallelism, Parallelism::Model(_))
+        {
             strategy = order(Order::LayerMajor);
+            memory = divide(strategy.as_ref());
         }
+        let memory = memory?;
         Ok(Self { network, timeline, extents, memory, threads, strategy })
     }
 

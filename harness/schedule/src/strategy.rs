@@ -12,6 +12,7 @@ mod stale_boundary;
 mod sweep;
 mod sync_data;
 mod weights;
+mod workspace;
 
 use std::collections::VecDeque;
 
@@ -21,6 +22,7 @@ use spillbench_schema::{
     event::Split,
 };
 
+pub use self::workspace::{Places, Workspace};
 use self::{
     local_loss::LocalLoss, pipeline::Pipeline, single::Single, stale_boundary::StaleBoundary,
     sync_data::SyncData, weights::Weights,
@@ -66,37 +68,6 @@ pub trait Strategy: Send + Sync {
 
     /// How much faster than one rank it can be at most, by counted work: Σ cost / the largest rank's cost.
     fn speedup_bound(&self) -> f64;
-}
-
-/// What a rank holds of samples on their way through the network.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Workspace {
-    /// Slots for training; one more, the last, is for evaluation.
-    pub slots: u16,
-    /// Boundaries whose values and errors a training slot holds.
-    pub boundaries: Vec<Boundary>,
-    /// Boundaries whose values the evaluation slot holds.
-    pub evaluation_boundaries: Vec<Boundary>,
-    /// The most messages kept of each kind at a time.
-    pub kept: Vec<(Message, u64)>,
-}
-
-impl Workspace {
-    /// Bytes of all of it, samples kept included.
-    pub fn bytes(&self, network: &Network, timeline: &Timeline) -> u64 {
-        let width = |boundaries: &[Boundary]| -> u64 {
-            boundaries.iter().map(|&boundary| network.width(boundary) as u64).sum()
-        };
-        let rows = timeline.chunk_rows() as u64;
-        let training = 2 * u64::from(self.slots) * rows * width(&self.boundaries);
-        let evaluation = timeline.evaluation_rows as u64 * width(&self.evaluation_boundaries);
-        let kept: u64 = self
-            .kept
-            .iter()
-            .map(|(message, count)| count * rows * network.width(message.boundary()) as u64)
-            .sum();
-        4 * (training + evaluation + kept)
-    }
 }
 
 impl Message {

@@ -9,8 +9,8 @@
 use spillbench_schema::event::Split;
 
 use super::{
-    Strategy, Workspace,
-    chain::Chain,
+    Places, Strategy, Workspace,
+    chain::{Chain, with_errors},
     sweep::{self, first_slots, live, one_slot},
 };
 use crate::{
@@ -140,7 +140,15 @@ impl Strategy for Pipeline {
     }
 
     fn workspace(&self, rank: Rank) -> Workspace {
-        self.chain.workspace(rank, self.timeline.chunks())
+        let workspace = self.chain.workspace(rank, self.timeline.chunks());
+        match self.order {
+            // Gradients are formed when all micro-batches have passed all layers: every error is needed until then.
+            Order::MicroBatchMajor => {
+                let boundaries = self.chain.boundaries(rank);
+                Workspace { errors: Places::own(with_errors(&boundaries)), ..workspace }
+            }
+            Order::LayerMajor => workspace,
+        }
     }
 
     fn owned_layers(&self, rank: Rank) -> Vec<usize> {

@@ -213,8 +213,10 @@ impl<'a> Workspace<'a> {
 
     fn set_values(&mut self, slot: Slot, at: Boundary, input: Option<u64>, missing: usize) {
         let evaluates = slot.0 == self.sizes.slots;
-        let planned = if evaluates { &self.sizes.evaluation_boundaries } else { &self.sizes.boundaries };
-        assert!(planned.contains(&at), "no memory is planned for values at {at:?}");
+        let places = if evaluates { &self.sizes.evaluation } else { &self.sizes.values };
+        let sharers = places.sharers(at).to_vec();
+        assert!(!sharers.is_empty(), "no memory is planned for values at {at:?}");
+        self.samples(slot).values.retain(|other, _| !sharers.contains(other));
         self.stamp += 1;
         let values = Values { stamp: self.stamp, input, panels: Vec::new(), missing };
         self.samples(slot).values.insert(at, values);
@@ -222,6 +224,9 @@ impl<'a> Workspace<'a> {
 
     fn set_errors(&mut self, slot: Slot, at: Boundary, values: u64, missing: usize) {
         assert!(slot.0 < self.sizes.slots, "evaluation has no errors");
+        let sharers = self.sizes.errors.sharers(at).to_vec();
+        assert!(!sharers.is_empty(), "no memory is planned for errors at {at:?}");
+        self.samples(slot).errors.retain(|other, _| !sharers.contains(other));
         self.samples(slot).errors.insert(at, Errors { values, missing, turned: Vec::new() });
     }
 }

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Instant};
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
 use spillbench_schedule::{
-    Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Rank, Slot, SlotRange, Source,
-    Version,
+    ActivationExtent, Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Policy, Rank,
+    Slot, SlotRange, Source, Version,
 };
 use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
     event::Split,
 };
-use spillbench_storage::{Panel, Store};
+use spillbench_storage::{Access, ExtentId, Panel, Store};
 
 use crate::{
     EngineError,
@@ -24,7 +24,7 @@ use crate::{
     residency::Domain,
     team::Team,
     transport::Endpoint,
-    workspace::Workspace,
+    workspace::{Pooled, Workspace},
 };
 
 /// What all ranks of a trial see.
@@ -78,15 +78,10 @@ struct EvaluationMark {
 }
 
 impl<'a, 'r> Executor<'a, 'r> {
-    pub fn new(
-        shared: &'a Shared<'a, 'r>,
-        rank: Rank,
-        endpoint: Endpoint,
-        seed: u64,
-    ) -> Result<Self, EngineError> {
+    pub fn new(shared: &'a Shared<'a, 'r>, rank: Rank, endpoint: Endpoint, seed: u64) -> Self {
         let plan = shared.plan;
         let asked = plan.strategy().workspace(rank);
-        Ok(Self {
+        Self {
             shared,
             rank,
             domain: &shared.domains[plan.domain(rank)],
@@ -99,7 +94,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             evaluation: None,
             evaluation_time: std::time::Duration::ZERO,
             evaluation_bytes: 0,
-        })
+        }
     }
 
     /// Executes everything, first step to last.
@@ -184,6 +179,11 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.workspace.keep(message, parcels);
                 Ok(())
             }
+            Op::Allocate { at, slot } => self.allocate(slot, at),
+            Op::Discard { at, slot } => self.discard(slot, at),
+            Op::Spill { at, slot } => self.spill(slot, at),
+            Op::Fetch { at, slot } => self.fetch(slot, at),
+            Op::Reload { source, slot } => self.reload(source, slot),
             Op::Publish { panel } => self.publish(panel),
             Op::Barrier => self.waiting(Activity::CommWait, |this| this.shared.team.meet(this.rank)),
             Op::StepEnd { step } => self.step_end(step),
@@ -206,11 +206,8 @@ impl<'a, 'r> Executor<'a, 'r> {
         let timeline = &self.shared.plan.timeline;
         match source {
             Source::Train { step, chunk } => self.computing(|this| {
-                let (epoch, batch) = timeline.batch(step);
-                let rows = timeline.chunk(batch.len(), usize::from(chunk));
-                let order = &this.order.of(epoch)[batch][rows];
-                let indices = order.iter().map(|sample| *sample as usize);
-                this.workspace.load(slot, &this.shared.data.train, indices, pixels);
+                let samples = this.order.of_chunk(timeline, step, chunk);
+                this.workspace.load(slot, &this.shared.data.train, samples, pixels);
                 Ok(())
             }),
             Source::Evaluate { split, chunk } => {
@@ -233,6 +230,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         slot: Slot,
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
+        self.arrived(layer, [slot])?;
         self.computing(|this| {
             let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
             let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
@@ -254,6 +252,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         flow: ErrorFlow,
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
+        self.arrived(layer, [slot])?;
         self.computing(|this| {
             let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
             let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
@@ -305,6 +304,7 @@ impl<'a, 'r> Executor<'a, 'r> {
     fn update(&mut self, id: PanelId, chunks: SlotRange) -> Result<(), EngineError> {
         let mut parameters = self.take(Extent::weights(id))?;
         let mut state = self.take_state(id)?;
+        self.arrived(self.shared.plan.network.panel(id).layer, chunks.iter())?;
         self.computing(|this| {
             let geometry = this.shared.plan.network.panel(id);
             let layer = this.shared.plan.network.layer(geometry.layer);
@@ -328,6 +328,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         let mut part =
             self.waiting(Activity::CommWait, |this| shared.reducer.buffer(shared.team, this.rank))?;
         let parameters = self.parameters(Some(id), Version::Live)?;
+        self.arrived(shared.plan.network.panel(id).layer, chunks.iter())?;
         self.computing(|this| {
             let geometry = shared.plan.network.panel(id);
             let layer = shared.plan.network.layer(geometry.layer);
@@ -537,6 +538,78 @@ impl<'a, 'r> Executor<'a, 'r> {
         let result = work(self);
         self.ledger.add(activity, start);
         result
+    }
+}
+
+/// Values that do not stay.
+impl Executor<'_, '_> {
+    fn allocate(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
+        let bytes = self.shared.plan.activations.payload(at);
+        let panel = self.waiting(Activity::WriteWait, |this| Ok(this.shared.store.scratch(bytes)?))?;
+        self.workspace.put_pooled(slot, at, Pooled::Here(panel));
+        Ok(())
+    }
+
+    fn discard(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
+        let panel = self.take_pooled(slot, at)?;
+        if self.shared.plan.activations.policy(at) == Policy::Spill {
+            self.shared.store.release(self.activation(slot, at), panel);
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
+        let panel = self.take_pooled(slot, at)?;
+        let id = self.activation(slot, at);
+        self.waiting(Activity::WriteWait, |this| Ok(this.shared.store.begin_write(id, panel)?))
+    }
+
+    fn fetch(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
+        let id = self.activation(slot, at);
+        let ticket = self.waiting(Activity::WriteWait, |this| {
+            Ok(this.shared.store.begin_read(id, Access::Exclusive)?)
+        })?;
+        self.workspace.put_pooled(slot, at, Pooled::Coming(ticket));
+        Ok(())
+    }
+
+    fn reload(&mut self, source: Source, slot: Slot) -> Result<(), EngineError> {
+        let Source::Train { step, chunk } = source else { panic!("{source:?} is loaded once") };
+        self.computing(|this| {
+            let samples = this.order.of_chunk(&this.shared.plan.timeline, step, chunk);
+            this.workspace.load_values(slot, &this.shared.data.train, samples);
+            Ok(())
+        })
+    }
+
+    /// Waits for the values beside a layer that are being read.
+    fn arrived(&mut self, layer: LayerId, slots: impl IntoIterator<Item = Slot>) -> Result<(), EngineError> {
+        let layer = self.shared.plan.network.layer(layer);
+        for slot in slots {
+            for at in [layer.input, layer.output] {
+                if self.workspace.is_coming(slot, at) {
+                    let panel = self.take_pooled(slot, at)?;
+                    self.workspace.put_pooled(slot, at, Pooled::Here(panel));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_pooled(&mut self, slot: Slot, at: Boundary) -> Result<Panel, EngineError> {
+        match self.workspace.take_pooled(slot, at).expect("the schedule has allocated or fetched the values")
+        {
+            Pooled::Here(panel) => Ok(panel),
+            Pooled::Coming(ticket) => {
+                self.waiting(Activity::ReadWait, |this| Ok(this.shared.store.finish_read(ticket)?))
+            }
+        }
+    }
+
+    fn activation(&self, slot: Slot, at: Boundary) -> ExtentId {
+        let plan = self.shared.plan;
+        let index = plan.activations.index(ActivationExtent { rank: self.rank, slot, at });
+        ExtentId((plan.extents.len() + index) as u32)
     }
 }
 

@@ -1,12 +1,17 @@
 //! A rank's slots: values and errors of chunks of samples at the boundaries of its layers.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use spillbench_data::Samples;
 use spillbench_schedule::{
     Boundary, Message, Network, Slot, Timeline,
     strategy::{self, Places},
 };
+
+use spillbench_storage::{Panel, ReadTicket};
 
 /// Values or errors on their way between slots, or kept for later: `rows` rows, row-major.
 #[derive(Debug, Clone)]
@@ -28,7 +33,17 @@ struct SlotMemory {
     rows: usize,
     labels: Vec<u8>,
     values: Matrices,
+    /// By boundary: values that lie in the store's memory.
+    pooled: Vec<Option<Pooled>>,
     errors: Matrices,
+}
+
+/// Values in the store's memory.
+pub enum Pooled {
+    /// They are here.
+    Here(Panel),
+    /// They are being read.
+    Coming(ReadTicket),
 }
 
 /// Matrices at boundaries, some of which take turns in a buffer.
@@ -73,6 +88,7 @@ impl Workspace {
             rows: 0,
             labels: Vec::new(),
             values: Matrices::new(rows, values, network),
+            pooled: (0..network.boundaries()).map(|_| None).collect(),
             errors: Matrices::new(rows, errors, network),
         };
         let mut slots: Vec<_> =
@@ -94,7 +110,29 @@ impl Workspace {
 
     /// The values at a boundary, `[rows × width]`.
     pub fn values(&self, slot: Slot, at: Boundary) -> &[f32] {
-        &self.slots[usize::from(slot.0)].values.at(at)[..self.len(slot, at)]
+        let memory = &self.slots[usize::from(slot.0)];
+        let values = match &memory.pooled[usize::from(at.0)] {
+            Some(Pooled::Here(panel)) => panel.as_f32(),
+            Some(Pooled::Coming(_)) => panic!("values at {at:?} are used before they are waited for"),
+            None => memory.values.at(at),
+        };
+        &values[..self.len(slot, at)]
+    }
+
+    /// Puts values that lie in the store's memory, or will, at a boundary.
+    pub fn put_pooled(&mut self, slot: Slot, at: Boundary, values: Pooled) {
+        let before = self.slots[usize::from(slot.0)].pooled[usize::from(at.0)].replace(values);
+        assert!(before.is_none(), "values at {at:?} are in memory already");
+    }
+
+    /// Takes them away.
+    pub fn take_pooled(&mut self, slot: Slot, at: Boundary) -> Option<Pooled> {
+        self.slots[usize::from(slot.0)].pooled[usize::from(at.0)].take()
+    }
+
+    /// Whether values at a boundary are on their way.
+    pub fn is_coming(&self, slot: Slot, at: Boundary) -> bool {
+        matches!(self.slots[usize::from(slot.0)].pooled[usize::from(at.0)], Some(Pooled::Coming(_)))
     }
 
     /// The errors at a boundary, `[rows × width]`.
@@ -110,6 +148,13 @@ impl Workspace {
         write: impl FnOnce(&Self, &mut [f32]) -> T,
     ) -> T {
         let len = self.len(slot, at);
+        if let Some(Pooled::Here(mut panel)) = self.take_pooled(slot, at) {
+            let values =
+                Arc::get_mut(&mut panel).expect("a slot is the one holder of its values").as_f32_mut();
+            let result = write(self, &mut values[..len]);
+            self.put_pooled(slot, at, Pooled::Here(panel));
+            return result;
+        }
         let mut values = std::mem::take(self.slots[usize::from(slot.0)].values.at_mut(at));
         let result = write(self, &mut values[..len]);
         *self.slots[usize::from(slot.0)].values.at_mut(at) = values;

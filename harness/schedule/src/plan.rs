@@ -3,11 +3,12 @@
 use serde::Serialize;
 use spillbench_schema::{
     Trial,
-    config::{Parallelism, StorageMode},
+    config::{Config, Parallelism, StorageMode},
 };
 use thiserror::Error;
 
 use crate::{
+    activations::{self, ActivationPlan, Candidate, Price, Rates},
     budget::{BudgetError, Demand, MemoryPlan, owned_extents},
     extent::{Extent, ExtentKind, Extents},
     network::Network,
@@ -56,6 +57,10 @@ pub struct Plan {
     pub timeline: Timeline,
     /// What the store holds.
     pub extents: Extents,
+    /// Which values stay between forward and backward.
+    pub activations: ActivationPlan,
+    /// What a step costs with them, as counted.
+    pub price: Price,
     /// Where memory goes.
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
@@ -70,6 +75,10 @@ pub struct Traffic {
     pub train_read: u64,
     /// Written for training steps.
     pub train_written: u64,
+    /// Values of spilled activations among those read for training steps.
+    pub activations_read: u64,
+    /// Values of spilled activations among those written for training steps.
+    pub activations_written: u64,
     /// Read before the first step, after the last, and for evaluations.
     pub other_read: u64,
     /// Written before the first step, after the last, and for evaluations.
@@ -99,35 +108,29 @@ impl Plan {
             evaluation_rows(&network),
         )
         .ok_or(PlanError::NoStep { samples: samples.train, batch_size: config.train.batch_size })?;
-        let snapshots =
-            strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor).has_snapshots();
-        let extents = Extents::new(&network, config.train.optimizer.state_per_parameter(), snapshots);
         let ranks = config.parallelism.ranks(network.written_layers());
         let threads = config.execution.threads.unwrap_or((cores / ranks).max(1));
-        let divide = |strategy: &dyn Strategy| {
-            Demand {
-                network: &network,
-                extents: &extents,
-                timeline: &timeline,
-                strategy,
-                data: samples.bytes,
-                threads: (threads * ranks) as u64,
-                spills: config.storage.mode != StorageMode::Memory,
-            }
-            .divide(config.storage.memory_budget)
+        // Slots matter to those strategies alone that let values leave, and those do not depend on the order.
+        let nothing_held = ActivationPlan::kept(&network, &timeline, 0, 0);
+        let plain =
+            strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor, &nothing_held);
+        let extents =
+            Extents::new(&network, config.train.optimizer.state_per_parameter(), plain.has_snapshots());
+        let request = Request {
+            config,
+            network: &network,
+            timeline: &timeline,
+            extents: &extents,
+            data: samples.bytes,
+            threads: (threads * ranks) as u64,
         };
-        let order = |order| strategy::build(&config.parallelism, &network, &timeline, order);
-        let mut strategy = order(Order::MicroBatchMajor);
-        let mut memory = divide(strategy.as_ref());
-        // Stages that take turns need less memory for errors.
-        if !memory.as_ref().is_ok_and(|memory| memory.resident)
-            && matches!(config.parallelism, Parallelism::Model(_))
-        {
-            strategy = order(Order::LayerMajor);
-            memory = divide(strategy.as_ref());
-        }
-        let memory = memory?;
-        Ok(Self { network, timeline, extents, memory, threads, strategy })
+        let kept = ActivationPlan::kept(&network, &timeline, plain.workspace(Rank(0)).slots, ranks as u16);
+        let Choice { strategy, memory, activations, price } = if plain.passes_whole_network() {
+            request.cheapest(&kept)?
+        } else {
+            request.with_everything_kept(kept)?
+        };
+        Ok(Self { network, timeline, extents, activations, price, memory, threads, strategy })
     }
 
     /// Workers.
@@ -172,7 +175,7 @@ impl Plan {
         for rank in 0..self.ranks() {
             for op in self.operations(Rank(rank as u16)) {
                 traffic.operations += 1;
-                traffic.add(&op, &self.extents);
+                traffic.add(&op, &self.extents, &self.activations);
             }
         }
         if mode == StorageMode::Memory {
@@ -203,9 +206,97 @@ impl Plan {
     }
 }
 
+/// What a plan is made for.
+struct Request<'a> {
+    config: &'a Config,
+    network: &'a Network,
+    timeline: &'a Timeline,
+    extents: &'a Extents,
+    /// Bytes of the data set.
+    data: u64,
+    /// Compute threads of all ranks.
+    threads: u64,
+}
+
+/// What is decided for it.
+struct Choice {
+    strategy: Box<dyn Strategy>,
+    memory: MemoryPlan,
+    activations: ActivationPlan,
+    price: Price,
+}
+
+impl Request<'_> {
+    /// The cheapest step among the ways to let values leave that fit the budget; that which keeps everything where all
+    /// fits.
+    fn cheapest(&self, kept: &ActivationPlan) -> Result<Choice, BudgetError> {
+        let storage = &self.config.storage;
+        let spills = storage.mode != StorageMode::Memory;
+        let mut best: Option<Choice> = None;
+        let mut refusal: Option<BudgetError> = None;
+        for candidate in
+            activations::candidates(kept, storage.activations, spills, self.network, self.timeline)
+        {
+            match self.choice(candidate, Order::MicroBatchMajor) {
+                Ok(choice) if choice.activations.all_kept() && choice.memory.resident => return Ok(choice),
+                Ok(choice) => {
+                    if best.as_ref().is_none_or(|best| choice.price.is_less_than(&best.price)) {
+                        best = Some(choice);
+                    }
+                }
+                Err(error) => {
+                    if refusal.as_ref().is_none_or(|other| error.least() < other.least()) {
+                        refusal = Some(error);
+                    }
+                }
+            }
+        }
+        best.ok_or_else(|| refusal.expect("there is a candidate, and it fits or not"))
+    }
+
+    /// For strategies that keep all values. Pipelines that do not stay resident let all micro-batches pass a panel
+    /// before the next, and need less memory for errors then.
+    fn with_everything_kept(&self, kept: ActivationPlan) -> Result<Choice, BudgetError> {
+        let candidate = Candidate { plan: kept, overlaps: true };
+        let choice = self.choice(candidate.clone(), Order::MicroBatchMajor);
+        if matches!(self.config.parallelism, Parallelism::Model(_))
+            && !choice.as_ref().is_ok_and(|choice| choice.memory.resident)
+        {
+            return self.choice(candidate, Order::LayerMajor);
+        }
+        choice
+    }
+
+    fn choice(&self, candidate: Candidate, order: Order) -> Result<Choice, BudgetError> {
+        let &Self { config, network, timeline, extents, .. } = self;
+        let strategy = strategy::build(&config.parallelism, network, timeline, order, &candidate.plan);
+        let demand = Demand {
+            network,
+            extents,
+            timeline,
+            strategy: strategy.as_ref(),
+            activations: &candidate.plan,
+            data: self.data,
+            threads: self.threads,
+            spills: config.storage.mode != StorageMode::Memory,
+        };
+        let memory = demand.divide(config.storage.memory_budget)?;
+        let price = candidate.price(network, extents, timeline, memory.store_capacity(), Rates::default());
+        Ok(Choice { strategy, memory, activations: candidate.plan, price })
+    }
+}
+
 impl Traffic {
-    fn add(&mut self, op: &Op, extents: &Extents) {
+    fn add(&mut self, op: &Op, extents: &Extents, activations: &ActivationPlan) {
         match *op {
+            Op::Fetch { at, .. } => {
+                self.train_read += activations.bytes(at);
+                self.activations_read += activations.bytes(at);
+            }
+            Op::Spill { at, .. } => {
+                self.train_written += activations.bytes(at);
+                self.activations_written += activations.bytes(at);
+            }
             Op::Read { extent, phase: Phase::Train } => self.train_read += extents.bytes(extent),
             Op::Read { extent, .. } => self.other_read += extents.bytes(extent),
             Op::Write { extent, phase: Phase::Train } => self.train_written += extents.bytes(extent),

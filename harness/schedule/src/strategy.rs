@@ -6,6 +6,7 @@
 mod chain;
 mod groups;
 mod local_loss;
+mod passage;
 mod pipeline;
 mod single;
 mod stale_boundary;
@@ -28,6 +29,7 @@ use self::{
     sync_data::SyncData, weights::Weights,
 };
 use crate::{
+    activations::ActivationPlan,
     network::{Boundary, Network},
     op::{Message, Op, Phase, Rank},
     timeline::Timeline,
@@ -57,6 +59,12 @@ pub trait Strategy: Send + Sync {
 
     /// Whether ranks read snapshots of each other's weights.
     fn has_snapshots(&self) -> bool {
+        false
+    }
+
+    /// Whether every rank passes the whole network forward, then backward, in each step, so that the values between
+    /// may leave memory.
+    fn passes_whole_network(&self) -> bool {
         false
     }
 
@@ -92,17 +100,22 @@ pub fn add_heads(network: &mut Network, parallelism: &Parallelism) {
     }
 }
 
-/// The strategy of a scenario, for a network that [`add_heads`] has seen.
+/// The strategy of a scenario, for a network that [`add_heads`] has seen. Only strategies that pass the whole network
+/// let values leave memory; the others keep them.
 pub fn build(
     parallelism: &Parallelism,
     network: &Network,
     timeline: &Timeline,
     order: Order,
+    activations: &ActivationPlan,
 ) -> Box<dyn Strategy> {
+    let activations = activations.clone();
     let (network, timeline) = (network.clone(), timeline.clone());
     match parallelism {
-        Parallelism::Single {} => Box::new(Single::new(network, timeline)),
-        Parallelism::Data(DataParallel::Sync(sync)) => Box::new(SyncData::new(network, timeline, sync.ranks)),
+        Parallelism::Single {} => Box::new(Single::new(network, timeline, activations)),
+        Parallelism::Data(DataParallel::Sync(sync)) => {
+            Box::new(SyncData::new(network, timeline, sync.ranks, activations))
+        }
         Parallelism::Model(ModelParallel::Pipeline(pipeline)) => {
             Box::new(Pipeline::new(network, timeline, pipeline.ranks, order))
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Which part of the data an evaluation used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// Held out of the training set.

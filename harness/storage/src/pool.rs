@@ -71,6 +71,14 @@ impl Pool {
         Ok(Buffer::new(block, spec.bytes as usize, Arc::clone(self)))
     }
 
+    /// A buffer that belongs to no extent: stale, but for the zeros after its payload.
+    pub(crate) fn scratch(self: &Arc<Self>, bytes: u64, wake: impl Fn()) -> Result<Buffer, StorageError> {
+        let spec = ExtentSpec { name: "scratch".to_owned(), bytes };
+        let mut buffer = self.take(&spec, Contents::Stale, wake)?;
+        buffer.zero_padding();
+        Ok(buffer)
+    }
+
     /// Counts the bytes of `spec` as live, and returns a cached block for them, or `None` if one is to be mapped.
     fn cached_or_room(&self, spec: &ExtentSpec, wake: impl Fn()) -> Result<Option<Block>, StorageError> {
         let wanted = spec.padded_bytes();

@@ -4,6 +4,7 @@
 //! So boundaries may share a buffer: the errors of one sweep need two, and so do the values of an evaluation.
 
 use crate::{
+    activations::ActivationPlan,
     network::{Boundary, Network},
     op::Message,
     timeline::Timeline,
@@ -43,6 +44,9 @@ impl Places {
     }
 
     /// Adds a boundary to a buffer that `neighbour` is not in.
+    ///
+    /// # Panics
+    /// If there is no other buffer.
     pub fn add_beside(&mut self, neighbour: Boundary, boundary: Boundary) {
         let free = self.buffers.iter_mut().find(|buffer| !buffer.contains(&neighbour));
         free.expect("there are two buffers or more").push(boundary);
@@ -68,6 +72,13 @@ impl Places {
 }
 
 impl Workspace {
+    /// Without the values that lie in a pool.
+    #[must_use]
+    pub fn less_pool(mut self, activations: &ActivationPlan) -> Self {
+        self.values.buffers.retain(|buffer| buffer.iter().any(|at| !activations.in_pool(*at)));
+        self
+    }
+
     /// Bytes of all of it, samples kept included.
     pub fn bytes(&self, network: &Network, timeline: &Timeline) -> u64 {
         let rows = timeline.chunk_rows() as u64;

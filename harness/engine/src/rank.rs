@@ -1,18 +1,20 @@
 //! One rank: executes its operations in order.
 
+mod pooled;
+
 use std::{sync::Arc, time::Instant};
 
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
 use spillbench_schedule::{
-    ActivationExtent, Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Policy, Rank,
-    Slot, SlotRange, Source, Version,
+    Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Rank, Slot, SlotRange, Source,
+    Version,
 };
 use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
     event::Split,
 };
-use spillbench_storage::{Access, ExtentId, Panel, Store};
+use spillbench_storage::{Panel, Store};
 
 use crate::{
     EngineError,
@@ -24,7 +26,7 @@ use crate::{
     residency::Domain,
     team::Team,
     transport::Endpoint,
-    workspace::{Pooled, Workspace},
+    workspace::Workspace,
 };
 
 /// What all ranks of a trial see.
@@ -538,78 +540,6 @@ impl<'a, 'r> Executor<'a, 'r> {
         let result = work(self);
         self.ledger.add(activity, start);
         result
-    }
-}
-
-/// Values that do not stay.
-impl Executor<'_, '_> {
-    fn allocate(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
-        let bytes = self.shared.plan.activations.payload(at);
-        let panel = self.waiting(Activity::WriteWait, |this| Ok(this.shared.store.scratch(bytes)?))?;
-        self.workspace.put_pooled(slot, at, Pooled::Here(panel));
-        Ok(())
-    }
-
-    fn discard(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
-        let panel = self.take_pooled(slot, at)?;
-        if self.shared.plan.activations.policy(at) == Policy::Spill {
-            self.shared.store.release(self.activation(slot, at), panel);
-        }
-        Ok(())
-    }
-
-    fn spill(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
-        let panel = self.take_pooled(slot, at)?;
-        let id = self.activation(slot, at);
-        self.waiting(Activity::WriteWait, |this| Ok(this.shared.store.begin_write(id, panel)?))
-    }
-
-    fn fetch(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
-        let id = self.activation(slot, at);
-        let ticket = self.waiting(Activity::WriteWait, |this| {
-            Ok(this.shared.store.begin_read(id, Access::Exclusive)?)
-        })?;
-        self.workspace.put_pooled(slot, at, Pooled::Coming(ticket));
-        Ok(())
-    }
-
-    fn reload(&mut self, source: Source, slot: Slot) -> Result<(), EngineError> {
-        let Source::Train { step, chunk } = source else { panic!("{source:?} is loaded once") };
-        self.computing(|this| {
-            let samples = this.order.of_chunk(&this.shared.plan.timeline, step, chunk);
-            this.workspace.load_values(slot, &this.shared.data.train, samples);
-            Ok(())
-        })
-    }
-
-    /// Waits for the values beside a layer that are being read.
-    fn arrived(&mut self, layer: LayerId, slots: impl IntoIterator<Item = Slot>) -> Result<(), EngineError> {
-        let layer = self.shared.plan.network.layer(layer);
-        for slot in slots {
-            for at in [layer.input, layer.output] {
-                if self.workspace.is_coming(slot, at) {
-                    let panel = self.take_pooled(slot, at)?;
-                    self.workspace.put_pooled(slot, at, Pooled::Here(panel));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn take_pooled(&mut self, slot: Slot, at: Boundary) -> Result<Panel, EngineError> {
-        match self.workspace.take_pooled(slot, at).expect("the schedule has allocated or fetched the values")
-        {
-            Pooled::Here(panel) => Ok(panel),
-            Pooled::Coming(ticket) => {
-                self.waiting(Activity::ReadWait, |this| Ok(this.shared.store.finish_read(ticket)?))
-            }
-        }
-    }
-
-    fn activation(&self, slot: Slot, at: Boundary) -> ExtentId {
-        let plan = self.shared.plan;
-        let index = plan.activations.index(ActivationExtent { rank: self.rank, slot, at });
-        ExtentId((plan.extents.len() + index) as u32)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `spillbench plan`: what a scenario would do and cost.
 
 use serde_json::json;
-use spillbench_schedule::{Plan, Policy, Rank};
+use spillbench_schedule::{Plan, Policy, Rank, strategy::Order};
 use spillbench_schema::{Bytes, Trial, config::StorageMode};
 
 use crate::{
@@ -97,6 +97,14 @@ fn print(trial: &Trial, plan: &Plan) {
             per_step(traffic.train_written),
             per_step(plan.floor_bytes(config.storage.mode))
         );
+    }
+    for (order, price) in &plan.orders {
+        let how = match order {
+            Order::MicroBatchMajor => "overlapping stages, a panel read once a micro-batch",
+            Order::LayerMajor => "stages taking turns, a panel read once a sweep",
+        };
+        let bytes = Bytes(price.read_bytes + price.written_bytes);
+        println!("  order        {how}: {bytes} moved, {:.3} s a step expected", price.seconds);
     }
     print_activations(plan, per_step(traffic.activations_written), per_step(traffic.activations_read));
     println!("  operations   {} in all\n", traffic.operations);

@@ -61,6 +61,8 @@ pub struct Plan {
     pub activations: ActivationPlan,
     /// What a step costs with them, as counted.
     pub price: Price,
+    /// Of a pipeline whose stages do not stay resident: the orders of its loops that fit, and what a step costs in each.
+    pub orders: Vec<(Order, Price)>,
     /// Where memory goes.
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
@@ -125,12 +127,12 @@ impl Plan {
             threads: (threads * ranks) as u64,
         };
         let kept = ActivationPlan::kept(&network, &timeline, plain.workspace(Rank(0)).slots, ranks as u16);
-        let Choice { strategy, memory, activations, price } = if plain.passes_whole_network() {
+        let Choice { strategy, memory, activations, price, orders } = if plain.passes_whole_network() {
             request.cheapest(&kept)?
         } else {
             request.with_everything_kept(kept)?
         };
-        Ok(Self { network, timeline, extents, activations, price, memory, threads, strategy })
+        Ok(Self { network, timeline, extents, activations, price, orders, memory, threads, strategy })
     }
 
     /// Workers.
@@ -224,6 +226,7 @@ struct Choice {
     memory: MemoryPlan,
     activations: ActivationPlan,
     price: Price,
+    orders: Vec<(Order, Price)>,
 }
 
 impl Request<'_> {
@@ -254,17 +257,68 @@ impl Request<'_> {
         best.ok_or_else(|| refusal.expect("there is a candidate, and it fits or not"))
     }
 
-    /// For strategies that keep all values. Pipelines that do not stay resident let all micro-batches pass a panel
-    /// before the next, and need less memory for errors then.
+    /// For strategies that keep all values.
     fn with_everything_kept(&self, kept: ActivationPlan) -> Result<Choice, BudgetError> {
         let candidate = Candidate { plan: kept, overlaps: true };
         let choice = self.choice(candidate.clone(), Order::MicroBatchMajor);
-        if matches!(self.config.parallelism, Parallelism::Model(_))
-            && !choice.as_ref().is_ok_and(|choice| choice.memory.resident)
-        {
-            return self.choice(candidate, Order::LayerMajor);
+        match self.config.parallelism {
+            Parallelism::Model(_) if !choice.as_ref().is_ok_and(|choice| choice.memory.resident) => {
+                self.cheaper_order(choice, self.choice(candidate, Order::LayerMajor))
+            }
+            _ => choice,
         }
-        choice
+    }
+
+    /// A pipeline whose stages do not stay resident overlaps them and reads a panel once a micro-batch, or reads it once
+    /// a sweep and lets stages take turns: the cheaper of the two, where both fit.
+    fn cheaper_order(
+        &self,
+        overlapping: Result<Choice, BudgetError>,
+        taking_turns: Result<Choice, BudgetError>,
+    ) -> Result<Choice, BudgetError> {
+        let priced = |order, choice: Result<Choice, BudgetError>| {
+            choice.map(|choice| Choice { price: self.price_of_order(order, &choice), ..choice })
+        };
+        let overlapping = priced(Order::MicroBatchMajor, overlapping);
+        let taking_turns = priced(Order::LayerMajor, taking_turns);
+        let prices = |order, choice: &Result<Choice, BudgetError>| {
+            choice.as_ref().ok().map(|choice| (order, choice.price))
+        };
+        let orders = [prices(Order::MicroBatchMajor, &overlapping), prices(Order::LayerMajor, &taking_turns)];
+        let orders = orders.into_iter().flatten().collect();
+        let chosen = match (overlapping, taking_turns) {
+            (Ok(overlapping), Ok(turns)) if overlapping.price.is_less_than(&turns.price) => Ok(overlapping),
+            // Less memory for errors: what refuses this refuses the other.
+            (_, turns) => turns,
+        };
+        chosen.map(|choice| Choice { orders, ..choice })
+    }
+
+    /// What a step of a pipeline costs, whose ranks share the machine and its drive. In turns one rank computes at a
+    /// time; overlapping ones compute together, less the bubble, and read absent weights for each micro-batch, forward
+    /// and backward, and once more to update them.
+    fn price_of_order(&self, order: Order, choice: &Choice) -> Price {
+        let rates = Rates::default();
+        let (ranks, chunks) = (choice.strategy.ranks() as f64, self.timeline.chunks() as u64);
+        let weights: u64 = self
+            .extents
+            .iter()
+            .filter(|extent| extent.kind == ExtentKind::Weights)
+            .map(|extent| self.extents.bytes(extent))
+            .sum();
+        let absent = weights.saturating_sub(choice.memory.store_capacity());
+        let forward: u64 = (0..self.network.depth()).map(|layer| self.network.forward_flops(layer)).sum();
+        let compute = ranks * (3 * self.timeline.batch_size as u64 * forward) as f64 / rates.flops;
+        let (compute, read_bytes) = match order {
+            Order::MicroBatchMajor => {
+                let bubble = 1.0 + (ranks - 1.0) / chunks as f64;
+                let overlapped = compute * bubble / choice.strategy.speedup_bound();
+                (overlapped, choice.price.read_bytes + (2 * chunks - 1) * absent)
+            }
+            Order::LayerMajor => (compute, choice.price.read_bytes),
+        };
+        let io = read_bytes as f64 / rates.read + choice.price.written_bytes as f64 / rates.write;
+        Price { read_bytes, seconds: compute.max(io), ..choice.price }
     }
 
     fn choice(&self, candidate: Candidate, order: Order) -> Result<Choice, BudgetError> {
@@ -282,7 +336,7 @@ impl Request<'_> {
         };
         let memory = demand.divide(config.storage.memory_budget)?;
         let price = candidate.price(network, extents, timeline, memory.store_capacity(), Rates::default());
-        Ok(Choice { strategy, memory, activations: candidate.plan, price })
+        Ok(Choice { strategy, memory, activations: candidate.plan, price, orders: Vec::new() })
     }
 }
 

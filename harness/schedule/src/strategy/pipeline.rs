@@ -2,9 +2,9 @@
 //! backward.
 //!
 //! The gradient of a panel is formed when the last micro-batch has passed, over all of them in index order: the
-//! same products in the same order as `single`, so the same bits. Where a stage does not stay resident, all
-//! micro-batches pass a panel before the next: a panel is then read once a sweep and not once a micro-batch, and
-//! stages do not overlap within a step.
+//! same products in the same order as `single`, so the same bits. Where stages do not stay resident, all micro-batches
+//! may pass a panel before the next: a panel is then read once a sweep and not once a micro-batch, and stages do not
+//! overlap within a step. Which of the two is decided by its price.
 
 use spillbench_schema::event::Split;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spillbench_schedule::{BudgetError, Plan, PlanError, SampleCounts};
 use spillbench_schema::{
     Bytes, Trial,
-    config::{ActivationPolicy, Config, StorageMode},
+    config::{ActivationPolicy, Config, Parallelism, StorageMode},
 };
 
 /// Four full mini-batches and a short one.
@@ -146,6 +146,30 @@ impl Case {
         let mut case = Self::new(network, train, &json!({ "single": {} }), 0);
         case.samples.train = case.config.train.batch_size;
         case
+    }
+
+    /// A pipeline of stages of four layers, whose parameters outweigh all else in a small batch.
+    pub fn wide_pipeline(stages: usize, batch_size: usize, micro_batches: usize) -> Self {
+        let network = json!({
+            "input": [512], "layers": [{ "linear": { "units": 512, "repeat": 4 * stages } }], "panel": "1MiB",
+        });
+        let train = json!({
+            "optimizer": { "sgd": { "learning_rate": 0.1 } }, "batch_size": batch_size, "steps": 1,
+            "micro_batches": micro_batches,
+        });
+        Self::new(&network, &train, &json!({ "model": { "pipeline": { "ranks": stages } } }), 0)
+    }
+
+    /// With half of the parameters in memory, and what both orders of a pipeline need.
+    pub fn with_room_for_half(&self) -> Plan {
+        let parameters = self.unlimited().memory.store_capacity();
+        let budget = self.unlimited().memory.total() - parameters / 2;
+        self.plan(Some(budget)).expect("more than the least")
+    }
+
+    /// Whether it is a pipeline.
+    pub const fn is_pipeline(&self) -> bool {
+        matches!(self.config.parallelism, Parallelism::Model(_))
     }
 
     /// A pipeline of equal stages of one panel each.

@@ -104,7 +104,7 @@ fn print(trial: &Trial, plan: &Plan) {
             Order::LayerMajor => "stages taking turns, a panel read once a sweep",
         };
         let bytes = Bytes(price.read_bytes + price.written_bytes);
-        println!("  order        {how}: {bytes} moved, {:.3} s a step expected", price.seconds);
+        println!("  order        {how}: at least {bytes} and {:.3} s a step", price.seconds);
     }
     print_activations(plan, per_step(traffic.activations_written), per_step(traffic.activations_read));
     println!("  operations   {} in all\n", traffic.operations);

@@ -235,6 +235,15 @@ mod tests {
     }
 
     #[test]
+    fn a_scratch_buffer_is_stale_but_for_the_zeros_after_its_payload() {
+        let pool = Pool::new(4096);
+        take(&pool, 4096).unwrap().as_f32_mut().fill(1.0);
+        let scratch = pool.scratch(16, || {}).unwrap();
+        assert_eq!(scratch.as_f32(), [1.0; 4]);
+        assert!(scratch.padded_bytes()[16..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
     fn cached_blocks_of_other_sizes_make_room() {
         let pool = Pool::new(3 * 4096);
         drop([take(&pool, 4).unwrap(), take(&pool, 4).unwrap(), take(&pool, 4).unwrap()]);

@@ -18,6 +18,50 @@ fn a_single_layer_four_times_its_budget_trains_within_it() {
     trains_within_its_budget(8192, "{ units: 8192, activation: relu }");
 }
 
+/// Sixteen thousand samples at once on a network of some hundred thousand parameters: it is the values between
+/// layers that do not fit.
+#[test]
+fn a_mini_batch_whose_activations_are_four_times_the_budget_trains_within_it() {
+    let budget = 56 << 20;
+    let study = Study::new(&[&format!(
+        "
+schema_version: 1
+name: small
+question: Does a mini-batch whose activations do not fit train?
+data: {{ source: synthetic, train: 16384, test: 16 }}
+network:
+  input: [128]
+  layers:
+    - linear: {{ units: 128, activation: relu, repeat: 32 }}
+    - linear: {{ units: 10 }}
+train:
+  optimizer: {{ sgd: {{ learning_rate: 0.01 }} }}
+  batch_size: 16384
+  micro_batches: 2
+  steps: 2
+execution: {{ threads: 1 }}
+arms:
+  memory: {{}}
+  auto:  {{ storage: {{ mode: direct, memory_budget: {budget} }} }}
+  spill: {{ storage: {{ mode: direct, memory_budget: {budget}, activations: spill }} }}
+"
+    )]);
+    study.spillbench("run", &[]).expect(0, &[]);
+    let summaries = study.summaries();
+    let number = |arm: &str, key: &str| summaries[arm][key].as_u64().expect("a whole number");
+    let values = 33 * 16384 * 128 * 4;
+    assert!(values > 4 * budget, "the activations are too small to show anything");
+    let limit = budget + BEYOND_BUDGET;
+    assert!(number("memory-s1", "peak_rss_bytes") > limit, "the limit would be kept without a store");
+    for arm in ["auto-s1", "spill-s1"] {
+        let peak = number(arm, "peak_rss_bytes");
+        assert!(peak <= limit, "{arm}: {peak} B resident, {limit} B allowed");
+        assert_eq!(summaries[arm]["weights_hash"], summaries["memory-s1"]["weights_hash"], "{arm}");
+    }
+    let spilled = 2 * 31 * 16384 * 128 * 4;
+    assert_eq!((number("spill-s1", "bytes_written"), number("spill-s1", "bytes_read")), (spilled, spilled));
+}
+
 fn trains_within_its_budget(inputs: usize, hidden: &str) {
     let study = Study::new(&[&format!(
         "

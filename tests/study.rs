@@ -137,7 +137,10 @@ claims:
       arms: [memory, spilled, roomy, threads, sync, pipeline, spilled-pipeline]
 ";
     let least = Study::new(&[SMALL, arms]).least_budgets();
-    let arms = arms.replace("1KiB", &least["spilled"]).replace("2KiB", &least["spilled-pipeline"]);
+    let budget = |size: &str| format!("memory_budget: {size} }}");
+    let arms = arms
+        .replace(&budget("1KiB"), &budget(&least["spilled"]))
+        .replace(&budget("2KiB"), &budget(&least["spilled-pipeline"]));
     let study = Study::new(&[SMALL, &arms]);
     study.spillbench("run", &[]).expect(0, &[]);
     let summaries = study.summaries();

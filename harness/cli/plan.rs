@@ -1,7 +1,7 @@
 //! `spillbench plan`: what a scenario would do and cost.
 
 use serde_json::json;
-use spillbench_schedule::{Plan, Rank};
+use spillbench_schedule::{Plan, Policy, Rank, strategy::Order};
 use spillbench_schema::{Bytes, Trial, config::StorageMode};
 
 use crate::{
@@ -87,7 +87,9 @@ fn print(trial: &Trial, plan: &Plan) {
         Bytes(memory.window)
     );
     if config.storage.mode != StorageMode::Memory {
-        let disk: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
+        let panels: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
+        // What one step spills is overwritten by the next.
+        let disk = panels + plan.activations.spilled_bytes();
         println!(
             "  storage      {} on disk; a step reads {}, writes {}, no schedule less than {} in all",
             Bytes(disk),
@@ -96,7 +98,42 @@ fn print(trial: &Trial, plan: &Plan) {
             per_step(plan.floor_bytes(config.storage.mode))
         );
     }
+    for (order, price) in &plan.orders {
+        let how = match order {
+            Order::MicroBatchMajor => "overlapping stages, a panel read once a micro-batch",
+            Order::LayerMajor => "stages taking turns, a panel read once a sweep",
+        };
+        let bytes = Bytes(price.read_bytes + price.written_bytes);
+        println!("  order        {how}: at least {bytes} and {:.3} s a step", price.seconds);
+    }
+    print_activations(plan, per_step(traffic.activations_written), per_step(traffic.activations_read));
     println!("  operations   {} in all\n", traffic.operations);
+}
+
+/// What becomes of values, where not all are kept: by boundary, consecutive ones together, and what it costs.
+fn print_activations(plan: &Plan, written: Bytes, read: Bytes) {
+    if plan.activations.all_kept() {
+        return;
+    }
+    let policies = plan.activations.policies();
+    let runs = policies.iter().enumerate().collect::<Vec<_>>();
+    let runs = runs.chunk_by(|(_, one), (_, other)| one == other).map(|run| {
+        let (first, last) = (run[0].0, run[run.len() - 1].0);
+        let places = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        match run[0].1 {
+            Policy::Keep => format!("{places} kept"),
+            Policy::Spill => format!("{places} spilled"),
+            Policy::Recompute if last == 0 => "0 loaded again".to_owned(),
+            Policy::Recompute => format!("{places} recomputed"),
+        }
+    });
+    println!("  activations  boundaries {}", runs.collect::<Vec<_>>().join(", "));
+    println!(
+        "               spilled: {written} written and {read} read a step; recomputed: {:.2} GFLOP more; \
+         {:.3} s a step expected",
+        plan.price.recompute_flops as f64 / 1e9,
+        plan.price.seconds
+    );
 }
 
 fn to_json(trial: &Trial, plan: &Plan) -> serde_json::Value {
@@ -115,11 +152,13 @@ fn to_json(trial: &Trial, plan: &Plan) -> serde_json::Value {
             "total": memory.total(),
             "data": memory.data,
             "activations": memory.activations,
+            "activation_pools": memory.activation_pools,
             "messages": memory.messages,
             "scratch": memory.scratch,
             "pinned": memory.pinned,
             "window": memory.window,
         },
+        "activations": { "policies": plan.activations.policies(), "price": plan.price },
         "traffic": plan.traffic(trial.config.storage.mode),
         "floor_bytes": plan.floor_bytes(trial.config.storage.mode),
     })

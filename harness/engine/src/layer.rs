@@ -24,10 +24,9 @@ pub struct PanelView<'a> {
 }
 
 /// Where the error at a layer's input goes.
-#[derive(Clone, Copy)]
 pub struct InputError<'a> {
-    /// The error at the input, `[capacity × inputs]`.
-    pub tensor: &'a Tensor,
+    /// The error at the input, `[rows × inputs]`.
+    pub values: &'a mut [f32],
     /// Added to what is there, rather than written over it.
     pub accumulate: bool,
 }
@@ -44,7 +43,7 @@ pub struct UpdateContext<'a> {
     pub folded: bool,
 }
 
-/// One layer. Tensors are `[capacity × width]`, of which the first `rows` rows are meant.
+/// One layer. Values and errors are matrices `[rows × width]`, row-major.
 pub trait Layer: Send + Sync {
     /// What it computes: outputs `[rows × outputs]` from inputs `[rows × inputs]` and a panel's parameters, in
     /// operations that candle can differentiate. A layer with several panels is asked for one panel's outputs.
@@ -57,17 +56,18 @@ pub trait Layer: Send + Sync {
     ///
     /// # Errors
     /// A tensor operation failed.
-    fn forward(&self, panel: Option<PanelView>, x: &Tensor, y: &Tensor, rows: usize) -> Result<()> {
+    fn forward(&self, panel: Option<PanelView>, x: &[f32], y: &mut [f32], rows: usize) -> Result<()> {
         if rows == 0 {
             return Ok(());
         }
         let parameters = panel.map(parameter_tensor).transpose()?;
-        let x = x.narrow(0, 0, rows)?;
+        let x = matrix(x, rows)?;
         let output = self.definition(&x, panel.map(|panel| panel.geometry).zip(parameters.as_ref()))?;
         let output = output.contiguous()?;
         let output = tensor::Values::of(&output)?;
         let columns = panel.map(|panel| panel.geometry.units.clone());
-        copy_columns(output.as_slice(), y, rows, columns)
+        copy_columns(output.as_slice(), y, rows, columns);
+        Ok(())
     }
 
     /// Takes the error at the panel's outputs, `dy`, and passes it on to the input. It may leave another quantity in
@@ -78,17 +78,17 @@ pub trait Layer: Send + Sync {
     fn backward(
         &self,
         panel: Option<PanelView>,
-        x: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
+        x: &[f32],
+        _y: &[f32],
+        dy: &mut [f32],
         dx: Option<InputError>,
         rows: usize,
     ) -> Result<()> {
         let Some(dx) = dx.filter(|_| rows > 0) else { return Ok(()) };
         let parameters = panel.map(parameter_tensor).transpose()?;
-        let x = Var::from_tensor(&x.narrow(0, 0, rows)?)?;
+        let x = Var::from_tensor(&matrix(x, rows)?)?;
         let output = self.definition(&x, panel.map(|panel| panel.geometry).zip(parameters.as_ref()))?;
-        let dy = dy.narrow(0, 0, rows)?;
+        let dy = matrix(dy, rows)?;
         let dy = match panel {
             Some(panel) => dy.narrow(1, panel.geometry.units.start, panel.geometry.units.len())?,
             None => dy,
@@ -97,14 +97,13 @@ pub trait Layer: Send + Sync {
         // An output that ignores its input passes no error on.
         let error = gradients.get(&x).map_or_else(|| x.zeros_like(), Tensor::contiguous)?;
         let error = tensor::Values::of(&error)?;
-        tensor::write(dx.tensor, |dx_values| {
-            let values = dx_values.iter_mut().zip(error.as_slice());
-            if dx.accumulate {
-                values.for_each(|(dx, error)| *dx += error);
-            } else {
-                values.for_each(|(dx, error)| *dx = *error);
-            }
-        })
+        let values = dx.values.iter_mut().zip(error.as_slice());
+        if dx.accumulate {
+            values.for_each(|(dx, error)| *dx += error);
+        } else {
+            values.for_each(|(dx, error)| *dx = *error);
+        }
+        Ok(())
     }
 
     /// Writes a panel's gradient, summed over all samples of all shards, to `out`, `[dW | db]`.
@@ -132,10 +131,12 @@ pub trait Layer: Send + Sync {
     /// A tensor operation failed.
     fn autograd_gradient(&self, panel: PanelView, chunk: &Chunk) -> Result<Tensor> {
         let parameters = Var::from_tensor(&parameter_tensor(panel)?)?;
-        let width = |values: &[f32]| values.len() / chunk.rows;
-        let matrix = |values| Tensor::from_slice(values, (chunk.rows, width(values)), &Device::Cpu);
-        let output = self.definition(&matrix(chunk.x)?, Some((panel.geometry, &parameters)))?;
-        let dy = matrix(chunk.dz)?.narrow(1, panel.geometry.units.start, panel.geometry.units.len())?;
+        let output = self.definition(&matrix(chunk.x, chunk.rows)?, Some((panel.geometry, &parameters)))?;
+        let dy = matrix(chunk.dz, chunk.rows)?.narrow(
+            1,
+            panel.geometry.units.start,
+            panel.geometry.units.len(),
+        )?;
         let gradients = (output * dy)?.sum_all()?.backward()?;
         match gradients.get(&parameters) {
             Some(gradient) => gradient.flatten_all()?.contiguous(),
@@ -173,20 +174,17 @@ fn parameter_tensor(panel: PanelView) -> Result<Tensor> {
     Tensor::from_slice(panel.parameters, panel.parameters.len(), &Device::Cpu)
 }
 
+fn matrix(values: &[f32], rows: usize) -> Result<Tensor> {
+    Tensor::from_slice(values, (rows, values.len() / rows), &Device::Cpu)
+}
+
 /// Copies `rows` rows into columns of `y`; into all of them where `columns` is none.
-fn copy_columns(
-    values: &[f32],
-    y: &Tensor,
-    rows: usize,
-    columns: Option<std::ops::Range<usize>>,
-) -> Result<()> {
-    let width = y.dim(1)?;
+fn copy_columns(values: &[f32], y: &mut [f32], rows: usize, columns: Option<std::ops::Range<usize>>) {
+    let width = y.len() / rows;
     let columns = columns.unwrap_or(0..width);
-    tensor::write(y, |y| {
-        for (target, source) in y.chunks_exact_mut(width).zip(values.chunks_exact(columns.len())).take(rows) {
-            target[columns.clone()].copy_from_slice(source);
-        }
-    })
+    for (target, source) in y.chunks_exact_mut(width).zip(values.chunks_exact(columns.len())) {
+        target[columns.clone()].copy_from_slice(source);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The order in which an epoch visits the training samples.
 
 use rand::seq::SliceRandom;
+use spillbench_schedule::Timeline;
 
 use crate::random;
 
@@ -27,6 +28,18 @@ impl EpochOrder {
             self.epoch = Some(epoch);
         }
         &self.samples
+    }
+
+    /// The samples of a chunk of a step's mini-batch.
+    pub fn of_chunk(
+        &mut self,
+        timeline: &Timeline,
+        step: u64,
+        chunk: u16,
+    ) -> impl ExactSizeIterator<Item = usize> + Clone {
+        let (epoch, batch) = timeline.batch(step);
+        let rows = timeline.chunk(batch.len(), usize::from(chunk));
+        self.of(epoch)[batch][rows].iter().map(|sample| *sample as usize)
     }
 }
 

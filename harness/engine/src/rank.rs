@@ -1,5 +1,7 @@
 //! One rank: executes its operations in order.
 
+mod pooled;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +28,6 @@ use crate::{
     reduction::{self, Reducer},
     residency::Domain,
     team::Team,
-    tensor::{self, Values},
     transport::Endpoint,
     workspace::Workspace,
 };
@@ -92,19 +93,14 @@ struct EvaluationMark {
 }
 
 impl<'a, 'r> Executor<'a, 'r> {
-    pub fn new(
-        shared: &'a Shared<'a, 'r>,
-        rank: Rank,
-        endpoint: Endpoint,
-        seed: u64,
-    ) -> Result<Self, EngineError> {
+    pub fn new(shared: &'a Shared<'a, 'r>, rank: Rank, endpoint: Endpoint, seed: u64) -> Self {
         let plan = shared.plan;
         let asked = plan.strategy().workspace(rank);
-        Ok(Self {
+        Self {
             shared,
             rank,
             domain: &shared.domains[plan.domain(rank)],
-            workspace: Workspace::new(&asked, &plan.network, &plan.timeline)?,
+            workspace: Workspace::new(&asked, &plan.network, &plan.timeline),
             endpoint,
             order: EpochOrder::new(seed, plan.timeline.samples),
             step: 0,
@@ -119,7 +115,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             },
             evaluation_time: Duration::ZERO,
             evaluation_bytes: 0,
-        })
+        }
     }
 
     /// Executes everything, first step to last.
@@ -181,23 +177,24 @@ impl<'a, 'r> Executor<'a, 'r> {
             Op::Update { panel, chunks } => self.update(panel, chunks),
             Op::Reduce { panel, chunks, owner } => self.reduce(panel, chunks, owner),
             Op::Send { to, message, slot } => {
-                let parcel = self.workspace.pack(message, slot)?;
+                let parcel = self.workspace.pack(message, slot);
                 self.send(to, message, vec![parcel])
             }
             Op::Receive { from, message, slot } => {
                 for parcel in self.receive(from, message)? {
-                    self.workspace.unpack(message, slot, &parcel)?;
+                    self.workspace.unpack(message, slot, &parcel);
                 }
                 Ok(())
             }
             Op::Keep { message, slot } => {
-                let parcel = self.workspace.pack(message, slot)?;
+                let parcel = self.workspace.pack(message, slot);
                 self.workspace.keep(message, [parcel]);
                 Ok(())
             }
             Op::Recall { message, slot } => {
                 let parcel = self.workspace.recall(message);
-                Ok(self.workspace.unpack(message, slot, &parcel)?)
+                self.workspace.unpack(message, slot, &parcel);
+                Ok(())
             }
             Op::SendKept { to, message } => {
                 let parcels = self.workspace.take_kept(message);
@@ -208,6 +205,11 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.workspace.keep(message, parcels);
                 Ok(())
             }
+            Op::Allocate { at, slot } => self.allocate(slot, at),
+            Op::Discard { at, slot } => self.discard(slot, at),
+            Op::Spill { at, slot } => self.spill(slot, at),
+            Op::Fetch { at, slot } => self.fetch(slot, at),
+            Op::Reload { source, slot } => self.reload(source, slot),
             Op::Publish { panel } => self.publish(panel),
             Op::Barrier => self.waiting(Activity::CommWait, |this| this.shared.team.meet(this.rank)),
             Op::StepEnd { step } => self.step_end(step),
@@ -230,17 +232,18 @@ impl<'a, 'r> Executor<'a, 'r> {
         let timeline = &self.shared.plan.timeline;
         match source {
             Source::Train { step, chunk } => self.computing(|this| {
-                let (epoch, batch) = timeline.batch(step);
-                let rows = timeline.chunk(batch.len(), usize::from(chunk));
-                let order = &this.order.of(epoch)[batch][rows];
-                let indices = order.iter().map(|sample| *sample as usize);
-                Ok(this.workspace.load(slot, &this.shared.data.train, indices, pixels)?)
+                let samples = this.order.of_chunk(timeline, step, chunk);
+                this.workspace.load(slot, &this.shared.data.train, samples, pixels);
+                Ok(())
             }),
             Source::Evaluate { split, chunk } => {
                 self.begin_evaluation()?;
                 let rows = timeline.evaluation_chunk(split, chunk);
                 let samples = samples_of(self.shared.data, split);
-                self.computing(|this| Ok(this.workspace.load(slot, samples, rows, pixels)?))
+                self.computing(|this| {
+                    this.workspace.load(slot, samples, rows, pixels);
+                    Ok(())
+                })
             }
         }
     }
@@ -253,12 +256,13 @@ impl<'a, 'r> Executor<'a, 'r> {
         slot: Slot,
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
+        self.arrived(layer, [slot])?;
         self.computing(|this| {
-            let network = &this.shared.plan.network;
-            let (geometry, rows) = (network.layer(layer), this.workspace.rows(slot));
-            let x = this.workspace.values(slot, geometry.input);
-            let y = this.workspace.values(slot, geometry.output);
-            Ok(this.layer(layer).forward(this.view(panel, parameters.as_ref()), x, y, rows)?)
+            let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
+            let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
+            Ok(this.workspace.write_values(slot, geometry.output, |workspace, y| {
+                layer.forward(view, workspace.values(slot, geometry.input), y, rows)
+            })?)
         })?;
         drop(parameters);
         self.used(panel, version);
@@ -274,17 +278,25 @@ impl<'a, 'r> Executor<'a, 'r> {
         flow: ErrorFlow,
     ) -> Result<(), EngineError> {
         let parameters = self.parameters(panel, version)?;
+        self.arrived(layer, [slot])?;
         self.computing(|this| {
-            let network = &this.shared.plan.network;
-            let (geometry, workspace) = (network.layer(layer), &this.workspace);
-            let x = workspace.values(slot, geometry.input);
-            let y = workspace.values(slot, geometry.output);
-            let dy = workspace.errors(slot, geometry.output);
-            let accumulate = flow == ErrorFlow::Accumulate;
-            let dx = (flow != ErrorFlow::Stop)
-                .then(|| InputError { tensor: workspace.errors(slot, geometry.input), accumulate });
-            let view = this.view(panel, parameters.as_ref());
-            Ok(this.layer(layer).backward(view, x, y, dy, dx, workspace.rows(slot))?)
+            let (geometry, rows) = (this.shared.plan.network.layer(layer), this.workspace.rows(slot));
+            let (layer, view) = (this.layer(layer), this.view(panel, parameters.as_ref()));
+            Ok(this.workspace.write_errors(slot, geometry.output, |workspace, dy| {
+                let pass = |workspace: &Workspace, dx: Option<InputError>, dy: &mut [f32]| {
+                    let x = workspace.values(slot, geometry.input);
+                    layer.backward(view, x, workspace.values(slot, geometry.output), dy, dx, rows)
+                };
+                match flow {
+                    ErrorFlow::Stop => pass(workspace, None, dy),
+                    ErrorFlow::Assign | ErrorFlow::Accumulate => {
+                        let accumulate = flow == ErrorFlow::Accumulate;
+                        workspace.write_errors(slot, geometry.input, |workspace, values| {
+                            pass(workspace, Some(InputError { values, accumulate }), dy)
+                        })
+                    }
+                }
+            })?)
         })?;
         drop(parameters);
         self.used(panel, version);
@@ -293,17 +305,11 @@ impl<'a, 'r> Executor<'a, 'r> {
 
     fn loss(&mut self, slot: Slot, at: Boundary, record: Option<(u64, u16)>) -> Result<(), EngineError> {
         let sum = self.computing(|this| {
-            let workspace = &this.workspace;
-            let (rows, labels) = (workspace.rows(slot), workspace.labels(slot));
-            let classes = this.shared.plan.network.width(at);
-            let outputs = Values::of(workspace.values(slot, at))?;
-            let outputs = &outputs.as_slice()[..rows * classes];
-            let loss = this.loss_function();
-            let mut sum = 0.0;
-            tensor::write(workspace.errors(slot, at), |errors| {
-                sum = loss(outputs, labels, rows, classes, &mut errors[..rows * classes]);
-            })?;
-            Ok(sum)
+            let (classes, loss) = (this.shared.plan.network.width(at), this.loss_function());
+            Ok(this.workspace.write_errors(slot, at, |workspace, errors| {
+                let (outputs, labels) = (workspace.values(slot, at), workspace.labels(slot));
+                loss(outputs, labels, workspace.rows(slot), classes, errors)
+            }))
         })?;
         match record {
             Some((step, chunk)) => self.shared.recorder.loss(step, chunk, sum),
@@ -315,8 +321,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         let (rows, labels) = (self.workspace.rows(slot), self.workspace.labels(slot));
         let network = &self.shared.plan.network;
         let classes = network.classes();
-        let outputs = Values::of(self.workspace.values(slot, network.output()))?;
-        let outputs = &outputs.as_slice()[..rows * classes];
+        let outputs = self.workspace.values(slot, network.output());
         let loss = self.loss_function()(outputs, labels, rows, classes, &mut vec![0.0; rows * classes]);
         let correct = kernels::correct_count(outputs, labels, rows, classes);
         self.shared.recorder.score(self.step, split, chunk, loss, correct)
@@ -325,6 +330,7 @@ impl<'a, 'r> Executor<'a, 'r> {
     fn update(&mut self, id: PanelId, chunks: SlotRange) -> Result<(), EngineError> {
         let mut parameters = self.take(Extent::weights(id))?;
         let mut state = self.take_state(id)?;
+        self.arrived(self.shared.plan.network.panel(id).layer, chunks.iter())?;
         self.computing(|this| {
             let geometry = this.shared.plan.network.panel(id);
             let layer = this.shared.plan.network.layer(geometry.layer);
@@ -348,6 +354,7 @@ impl<'a, 'r> Executor<'a, 'r> {
         let mut part =
             self.waiting(Activity::CommWait, |this| shared.reducer.buffer(shared.team, this.rank))?;
         let parameters = self.parameters(Some(id), Version::Live)?;
+        self.arrived(shared.plan.network.panel(id).layer, chunks.iter())?;
         self.computing(|this| {
             let geometry = shared.plan.network.panel(id);
             let layer = shared.plan.network.layer(geometry.layer);
@@ -501,22 +508,13 @@ impl<'a, 'r> Executor<'a, 'r> {
         slots: SlotRange,
         then: impl FnOnce(&[&[Chunk]]) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let network = &self.shared.plan.network;
-        let (inputs, outputs) = (network.width(input), network.width(output));
-        let held: Vec<(usize, Values, Values)> = slots
+        let workspace = &self.workspace;
+        let chunks: Vec<Chunk> = slots
             .iter()
-            .map(|slot| {
-                let x = Values::of(self.workspace.values(slot, input))?;
-                let dz = Values::of(self.workspace.errors(slot, output))?;
-                Ok((self.workspace.rows(slot), x, dz))
-            })
-            .collect::<candle_core::Result<_>>()?;
-        let chunks: Vec<Chunk> = held
-            .iter()
-            .map(|(rows, x, dz)| Chunk {
-                x: &x.as_slice()[..rows * inputs],
-                dz: &dz.as_slice()[..rows * outputs],
-                rows: *rows,
+            .map(|slot| Chunk {
+                x: workspace.values(slot, input),
+                dz: workspace.errors(slot, output),
+                rows: workspace.rows(slot),
             })
             .collect();
         let shards: Vec<&[Chunk]> = chunks.chunks(self.shared.plan.timeline.micro_batches).collect();

@@ -11,7 +11,7 @@ use std::{
 
 use spillbench_data::{DataLocations, Dataset};
 use spillbench_kernels::{Operation, kernel_name};
-use spillbench_schedule::{Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
+use spillbench_schedule::{ActivationExtent, Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{Summary, Trial, config::StorageMode, event::Split, summary::Status};
 use spillbench_storage::{
     BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, MmapStore,
@@ -161,8 +161,10 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
 
 fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn Store>, EngineError> {
     let storage = &trial.config.storage;
-    let specs: Vec<ExtentSpec> = plan.extents.iter().map(|extent| spec(plan, extent)).collect();
-    let capacity_bytes = plan.memory.store_capacity();
+    let panels = plan.extents.iter().map(|extent| spec(plan, extent));
+    let activations = plan.activations.extents().map(|extent| activation_spec(plan, extent));
+    let specs: Vec<ExtentSpec> = panels.chain(activations).collect();
+    let capacity_bytes = plan.memory.store_bytes();
     let through_page_cache =
         PageCacheOptions { capacity_bytes, chunk_bytes: storage.chunk.0, checksums: true };
     Ok(match storage.mode {
@@ -191,6 +193,11 @@ fn spec(plan: &Plan, extent: Extent) -> ExtentSpec {
     ExtentSpec { name, bytes: plan.extents.payload(extent) }
 }
 
+fn activation_spec(plan: &Plan, ActivationExtent { rank, slot, at }: ActivationExtent) -> ExtentSpec {
+    let name = format!("values at boundary {} in slot {} of rank {}", at.0, slot.0, rank.0);
+    ExtentSpec { name, bytes: plan.activations.payload(at) }
+}
+
 /// Writes initial weights, and zeros wherever else: a file's first write costs more than later ones, and should not
 /// show in the first step.
 fn initialise(store: &dyn Store, plan: &Plan, seed: u64) -> Result<(), EngineError> {
@@ -202,6 +209,10 @@ fn initialise(store: &dyn Store, plan: &Plan, seed: u64) -> Result<(), EngineErr
             initial::fill(&plan.network, plan.network.panel(extent.panel), seed, parameters);
         }
         store.begin_write(id, panel)?;
+    }
+    for index in 0..plan.activations.extents().count() {
+        let id = ExtentId((plan.extents.len() + index) as u32);
+        store.begin_write(id, store.allocate(id)?)?;
     }
     store.flush()?;
     Ok(())
@@ -289,7 +300,7 @@ fn run_rank<'a>(
         .thread_name(move |thread| format!("rank-{}-{thread}", rank.0))
         .build()
         .map_err(|cause| EngineError::Threads { rank: rank.0, cause: cause.to_string() })?;
-    let report = pool.install(|| Executor::new(shared, rank, endpoint, seed)?.run());
+    let report = pool.install(|| Executor::new(shared, rank, endpoint, seed).run());
     std::mem::forget(alarm);
     report
 }

@@ -202,8 +202,12 @@ fn storage_changes_nothing_for_any_optimizer_and_budget() {
 
 /// The least budget, as the error that refuses a smaller one names it.
 fn least_budget(optimizer: &Value) -> String {
-    let refused = run(with(&[("train.optimizer", optimizer.clone()), direct("1KiB")]));
-    let message = refused.expect_err("one KiB is too small").to_string();
+    least_of(with(&[("train.optimizer", optimizer.clone()), direct("1KiB")]))
+}
+
+/// The least budget of a configuration whose own is too small.
+fn least_of(config: Value) -> String {
+    let message = run(config).expect_err("the budget is too small").to_string();
     let least = message.split("set it to ").nth(1).and_then(|rest| rest.split(" or more").next());
     least.expect("the error names the least budget").replace(' ', "")
 }
@@ -222,11 +226,8 @@ fn storage_changes_nothing_for_any_strategy() {
         let parallelism = ("parallelism", strategy.clone());
         let threads = ("execution", json!({ "threads": 1 }));
         let memory = hash(&[adam.clone(), parallelism.clone(), threads.clone()]);
-        let config = with(&[adam.clone(), parallelism, threads, direct("1KiB")]);
-        let refused = run(config.clone()).expect_err("one KiB is too small").to_string();
-        let least = refused.split("set it to ").nth(1).and_then(|rest| rest.split(" or more").next());
-        let mut config = config;
-        config["storage"]["memory_budget"] = json!(least.expect("the error names the least budget"));
+        let mut config = with(&[adam.clone(), parallelism, threads, direct("1KiB")]);
+        config["storage"]["memory_budget"] = json!(least_of(config.clone()));
         let summary = run(config).unwrap_or_else(|error| panic!("{strategy}: {error}"));
         assert_eq!(summary.weights_hash, memory, "{strategy}");
         assert!(summary.bytes_read > 0, "{strategy}: the budget forces reads");
@@ -260,6 +261,64 @@ fn a_folded_update_is_close_to_a_formed_one_and_not_equal() {
     let folded = folded.expect("it trains");
     assert_ne!(formed.weights_hash, folded.weights_hash);
     assert!((formed.train_loss - folded.train_loss).abs() < 1e-3 * formed.train_loss.max(0.1));
+}
+
+/// Enough layers for runs of boundaries, of different widths, and one without parameters.
+fn deep() -> (&'static str, Value) {
+    let linear =
+        |units: usize, activation: &str| json!({ "linear": { "units": units, "activation": activation } });
+    let layers = json!([
+        linear(48, "relu"),
+        linear(64, "tanh"),
+        linear(64, "gelu"),
+        linear(32, "relu"),
+        linear(80, "sigmoid"),
+        linear(48, "relu"),
+        linear(10, "identity"),
+    ]);
+    ("network.layers", layers)
+}
+
+#[test]
+fn what_becomes_of_values_between_forward_and_backward_changes_nothing() {
+    let cuts = [(1, 1), (2, 3), (4, 1)];
+    for (shards, micro_batches) in cuts {
+        let cut = [("train.shards", json!(shards)), ("train.micro_batches", json!(micro_batches)), deep()];
+        let memory = hash(&cut);
+        for ranks in [1, 2].into_iter().filter(|ranks| *ranks <= shards) {
+            let parallelism = match ranks {
+                1 => json!({ "single": {} }),
+                ranks => json!({ "data": { "sync": { "ranks": ranks } } }),
+            };
+            for (mode, policies) in [
+                ("direct", &["auto", "keep", "recompute", "spill"][..]),
+                ("buffered", &["spill"]),
+                ("mmap", &["spill"]),
+                ("memory", &["recompute"]),
+            ] {
+                for policy in policies {
+                    let mut config = with(&cut);
+                    config["parallelism"] = parallelism.clone();
+                    config["execution"] = json!({ "threads": 1 });
+                    for budget in ["least", "64MiB"] {
+                        config["storage"] =
+                            json!({ "mode": mode, "activations": policy, "memory_budget": "1KiB" });
+                        let least = match budget {
+                            "least" => least_of(config.clone()),
+                            roomy => roomy.to_owned(),
+                        };
+                        config["storage"]["memory_budget"] = json!(least);
+                        let what =
+                            format!("{policy} {mode} {ranks} ranks, {shards} x {micro_batches}, {budget}");
+                        let summary = run(config.clone()).unwrap_or_else(|error| panic!("{what}: {error}"));
+                        assert_eq!(summary.weights_hash, memory, "{what}");
+                        let spills = *policy == "spill";
+                        assert!(!spills || summary.bytes_written > 0, "{what}: nothing was spilled");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use spillbench_schema::Bytes;
 use thiserror::Error;
 
 use crate::{
+    activations::ActivationPlan,
     extent::{Extent, ExtentKind, Extents},
     network::{Network, PanelId},
     op::Rank,
@@ -48,6 +49,15 @@ pub enum BudgetError {
     },
 }
 
+impl BudgetError {
+    /// The least budget that works.
+    pub const fn least(&self) -> Bytes {
+        match self {
+            Self::Window { least, .. } | Self::Resident { needed: least, .. } => *least,
+        }
+    }
+}
+
 /// Where each byte of memory goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -55,6 +65,8 @@ pub struct MemoryPlan {
     pub data: u64,
     /// Values and errors of all ranks' slots, samples kept included.
     pub activations: u64,
+    /// The part of them that comes and goes: the pools of values that do not stay, in the store's memory.
+    pub activation_pools: u64,
     /// Messages on their way and partial gradients.
     pub messages: u64,
     /// Scratch of the kernels.
@@ -80,9 +92,14 @@ impl MemoryPlan {
         self.data + self.activations + self.messages + self.scratch
     }
 
-    /// What a store may hold in memory: pinned extents and windows.
+    /// What a store may hold of parameters and optimizer state in memory: pinned extents and windows.
     pub fn store_capacity(&self) -> u64 {
         self.pinned + self.window
+    }
+
+    /// What a store may hold in memory at all.
+    pub fn store_bytes(&self) -> u64 {
+        self.store_capacity() + self.activation_pools
     }
 }
 
@@ -107,6 +124,8 @@ pub struct Demand<'a> {
     pub timeline: &'a Timeline,
     /// The strategy.
     pub strategy: &'a dyn Strategy,
+    /// Which values stay.
+    pub activations: &'a ActivationPlan,
     /// Bytes of the data set.
     pub data: u64,
     /// Compute threads of all ranks.
@@ -153,8 +172,9 @@ impl Demand<'_> {
 
     fn everything_resident(&self) -> MemoryPlan {
         let ranks = (0..self.strategy.ranks()).map(|rank| Rank(rank as u16));
-        let activations =
+        let workspaces: u64 =
             ranks.map(|rank| self.strategy.workspace(rank).bytes(self.network, self.timeline)).sum();
+        let activation_pools = self.activations.pools();
         let pinned = |extent: Extent| extent.kind != ExtentKind::Snapshot;
         let bytes = |wanted: bool| -> u64 {
             self.extents.iter().filter(|e| pinned(*e) == wanted).map(|e| self.extents.bytes(e)).sum()
@@ -165,13 +185,14 @@ impl Demand<'_> {
         let snapshots = bytes(false) * (1 + domains.len() as u64);
         MemoryPlan {
             data: self.data,
-            activations,
+            activations: workspaces + activation_pools,
+            activation_pools,
             messages: self.strategy.queue_bytes(),
             scratch: self.scratch(),
             pinned: bytes(true),
             window: snapshots,
             residency: vec![residency; domains.len()],
-            resident: snapshots == 0,
+            resident: snapshots == 0 && self.activations.spilled_bytes() == 0,
         }
     }
 

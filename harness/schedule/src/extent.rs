@@ -49,7 +49,7 @@ pub struct Extents {
 }
 
 /// What a store moves is a multiple of this: direct I/O's alignment.
-const ALIGNMENT: u64 = 4096;
+pub(crate) const ALIGNMENT: u64 = 4096;
 
 impl Extents {
     /// The extents of `network` under an optimizer that keeps `state` values a parameter.

@@ -7,10 +7,12 @@
 //! - [`network`] cuts a network into layers and panels; [`timeline`] cuts training into steps and chunks.
 //! - [`strategy`] emits the operations of a rank; [`weave`] adds the reads and writes that a budget makes
 //!   necessary; [`budget`] decides what stays resident.
+//! - [`activations`] decides which values stay between forward and backward.
 //! - [`plan`] puts these together for a trial and prices the result.
 
 #![forbid(unsafe_code)]
 
+pub mod activations;
 pub mod budget;
 pub mod extent;
 pub mod network;
@@ -21,6 +23,7 @@ pub mod strategy;
 pub mod timeline;
 pub mod weave;
 
+pub use activations::{ActivationExtent, ActivationPlan, Policy, Price, Rates};
 pub use budget::{BudgetError, MemoryPlan};
 pub use extent::{Extent, ExtentKind, Extents};
 pub use network::{Boundary, Layer, LayerId, LayerKind, Network, PanelGeometry, PanelId};

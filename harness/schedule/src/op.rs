@@ -32,7 +32,7 @@ impl SlotRange {
 }
 
 /// Which samples are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Chunk `chunk` of the mini-batch of step `step`.
     Train {
@@ -51,7 +51,7 @@ pub enum Source {
 }
 
 /// Which copy of a panel's weights is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// As they are now.
     Live,
@@ -206,6 +206,42 @@ pub enum Op {
         from: Rank,
         /// What.
         message: Message,
+    },
+    /// Takes memory for the values at a boundary of a slot from the pool of those that do not stay; what is in it is
+    /// stale.
+    Allocate {
+        /// Of which values.
+        at: Boundary,
+        /// Of which samples.
+        slot: Slot,
+    },
+    /// Gives that memory back: the values are not used any more, or computed again.
+    Discard {
+        /// Of which values.
+        at: Boundary,
+        /// Of which samples.
+        slot: Slot,
+    },
+    /// Starts writing values to the store; their memory is free when that is done.
+    Spill {
+        /// Which values.
+        at: Boundary,
+        /// Of which samples.
+        slot: Slot,
+    },
+    /// Starts reading spilled values back, into memory from the pool.
+    Fetch {
+        /// Which values.
+        at: Boundary,
+        /// Of which samples.
+        slot: Slot,
+    },
+    /// Fills boundary 0 of a slot again with the samples that it was loaded with.
+    Reload {
+        /// Which samples.
+        source: Source,
+        /// Where to.
+        slot: Slot,
     },
     /// Copies a panel's live weights to its snapshot.
     Publish {

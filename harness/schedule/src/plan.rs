@@ -3,11 +3,12 @@
 use serde::Serialize;
 use spillbench_schema::{
     Trial,
-    config::{Parallelism, StorageMode},
+    config::{Config, Parallelism, StorageMode},
 };
 use thiserror::Error;
 
 use crate::{
+    activations::{self, ActivationPlan, Candidate, Price, Rates},
     budget::{BudgetError, Demand, MemoryPlan, owned_extents},
     extent::{Extent, ExtentKind, Extents},
     network::Network,
@@ -56,6 +57,12 @@ pub struct Plan {
     pub timeline: Timeline,
     /// What the store holds.
     pub extents: Extents,
+    /// Which values stay between forward and backward.
+    pub activations: ActivationPlan,
+    /// What a step costs with them, as counted.
+    pub price: Price,
+    /// Of a pipeline whose stages do not stay resident: the orders of its loops that fit, and what a step costs in each.
+    pub orders: Vec<(Order, Price)>,
     /// Where memory goes.
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
@@ -70,6 +77,10 @@ pub struct Traffic {
     pub train_read: u64,
     /// Written for training steps.
     pub train_written: u64,
+    /// Values of spilled activations among those read for training steps.
+    pub activations_read: u64,
+    /// Values of spilled activations among those written for training steps.
+    pub activations_written: u64,
     /// Read before the first step, after the last, and for evaluations.
     pub other_read: u64,
     /// Written before the first step, after the last, and for evaluations.
@@ -99,30 +110,29 @@ impl Plan {
             evaluation_rows(&network),
         )
         .ok_or(PlanError::NoStep { samples: samples.train, batch_size: config.train.batch_size })?;
-        let snapshots =
-            strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor).has_snapshots();
-        let extents = Extents::new(&network, config.train.optimizer.state_per_parameter(), snapshots);
         let ranks = config.parallelism.ranks(network.written_layers());
         let threads = config.execution.threads.unwrap_or((cores / ranks).max(1));
-        let divide = |strategy: &dyn Strategy| {
-            Demand {
-                network: &network,
-                extents: &extents,
-                timeline: &timeline,
-                strategy,
-                data: samples.bytes,
-                threads: (threads * ranks) as u64,
-                spills: config.storage.mode != StorageMode::Memory,
-            }
-            .divide(config.storage.memory_budget)
+        // Slots matter to those strategies alone that let values leave, and those do not depend on the order.
+        let nothing_held = ActivationPlan::kept(&network, &timeline, 0, 0);
+        let plain =
+            strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor, &nothing_held);
+        let extents =
+            Extents::new(&network, config.train.optimizer.state_per_parameter(), plain.has_snapshots());
+        let request = Request {
+            config,
+            network: &network,
+            timeline: &timeline,
+            extents: &extents,
+            data: samples.bytes,
+            threads: (threads * ranks) as u64,
         };
-        let order = |order| strategy::build(&config.parallelism, &network, &timeline, order);
-        let mut strategy = order(Order::MicroBatchMajor);
-        let memory = divide(strategy.as_ref())?;
-        if !memory.resident && matches!(config.parallelism, Parallelism::Model(_)) {
-            strategy = order(Order::LayerMajor);
-        }
-        Ok(Self { network, timeline, extents, memory, threads, strategy })
+        let kept = ActivationPlan::kept(&network, &timeline, plain.workspace(Rank(0)).slots, ranks as u16);
+        let Choice { strategy, memory, activations, price, orders } = if plain.passes_whole_network() {
+            request.cheapest(&kept)?
+        } else {
+            request.with_everything_kept(kept)?
+        };
+        Ok(Self { network, timeline, extents, activations, price, orders, memory, threads, strategy })
     }
 
     /// Workers.
@@ -167,7 +177,7 @@ impl Plan {
         for rank in 0..self.ranks() {
             for op in self.operations(Rank(rank as u16)) {
                 traffic.operations += 1;
-                traffic.add(&op, &self.extents);
+                traffic.add(&op, &self.extents, &self.activations);
             }
         }
         if mode == StorageMode::Memory {
@@ -198,9 +208,149 @@ impl Plan {
     }
 }
 
+/// What a plan is made for.
+struct Request<'a> {
+    config: &'a Config,
+    network: &'a Network,
+    timeline: &'a Timeline,
+    extents: &'a Extents,
+    /// Bytes of the data set.
+    data: u64,
+    /// Compute threads of all ranks.
+    threads: u64,
+}
+
+/// What is decided for it.
+struct Choice {
+    strategy: Box<dyn Strategy>,
+    memory: MemoryPlan,
+    activations: ActivationPlan,
+    price: Price,
+    orders: Vec<(Order, Price)>,
+}
+
+impl Request<'_> {
+    /// The cheapest step among the ways to let values leave that fit the budget; that which keeps everything where all
+    /// fits.
+    fn cheapest(&self, kept: &ActivationPlan) -> Result<Choice, BudgetError> {
+        let storage = &self.config.storage;
+        let spills = storage.mode != StorageMode::Memory;
+        let mut best: Option<Choice> = None;
+        let mut refusal: Option<BudgetError> = None;
+        for candidate in
+            activations::candidates(kept, storage.activations, spills, self.network, self.timeline)
+        {
+            match self.choice(candidate, Order::MicroBatchMajor) {
+                Ok(choice) if choice.activations.all_kept() && choice.memory.resident => return Ok(choice),
+                Ok(choice) => {
+                    if best.as_ref().is_none_or(|best| choice.price.is_less_than(&best.price)) {
+                        best = Some(choice);
+                    }
+                }
+                Err(error) => {
+                    if refusal.as_ref().is_none_or(|other| error.least() < other.least()) {
+                        refusal = Some(error);
+                    }
+                }
+            }
+        }
+        best.ok_or_else(|| refusal.expect("there is a candidate, and it fits or not"))
+    }
+
+    /// For strategies that keep all values.
+    fn with_everything_kept(&self, kept: ActivationPlan) -> Result<Choice, BudgetError> {
+        let candidate = Candidate { plan: kept, overlaps: true };
+        let choice = self.choice(candidate.clone(), Order::MicroBatchMajor);
+        match self.config.parallelism {
+            Parallelism::Model(_) if !choice.as_ref().is_ok_and(|choice| choice.memory.resident) => {
+                self.cheaper_order(choice, self.choice(candidate, Order::LayerMajor))
+            }
+            _ => choice,
+        }
+    }
+
+    /// A pipeline whose stages do not stay resident overlaps them and reads a panel once a micro-batch, or reads it once
+    /// a sweep and lets stages take turns: the cheaper of the two, where both fit.
+    fn cheaper_order(
+        &self,
+        overlapping: Result<Choice, BudgetError>,
+        taking_turns: Result<Choice, BudgetError>,
+    ) -> Result<Choice, BudgetError> {
+        let priced = |order, choice: Result<Choice, BudgetError>| {
+            choice.map(|choice| Choice { price: self.price_of_order(order, &choice), ..choice })
+        };
+        let overlapping = priced(Order::MicroBatchMajor, overlapping);
+        let taking_turns = priced(Order::LayerMajor, taking_turns);
+        let prices = |order, choice: &Result<Choice, BudgetError>| {
+            choice.as_ref().ok().map(|choice| (order, choice.price))
+        };
+        let orders = [prices(Order::MicroBatchMajor, &overlapping), prices(Order::LayerMajor, &taking_turns)];
+        let orders = orders.into_iter().flatten().collect();
+        let chosen = match (overlapping, taking_turns) {
+            (Ok(overlapping), Ok(turns)) if overlapping.price.is_less_than(&turns.price) => Ok(overlapping),
+            // Less memory for errors: what refuses this refuses the other.
+            (_, turns) => turns,
+        };
+        chosen.map(|choice| Choice { orders, ..choice })
+    }
+
+    /// What a step of a pipeline costs, whose ranks share the machine and its drive. In turns one rank computes at a
+    /// time; overlapping ones compute together, less the bubble, and read absent weights for each micro-batch, forward
+    /// and backward, and once more to update them.
+    fn price_of_order(&self, order: Order, choice: &Choice) -> Price {
+        let rates = Rates::default();
+        let (ranks, chunks) = (choice.strategy.ranks() as f64, self.timeline.chunks() as u64);
+        let weights: u64 = self
+            .extents
+            .iter()
+            .filter(|extent| extent.kind == ExtentKind::Weights)
+            .map(|extent| self.extents.bytes(extent))
+            .sum();
+        let absent = weights.saturating_sub(choice.memory.store_capacity());
+        let forward: u64 = (0..self.network.depth()).map(|layer| self.network.forward_flops(layer)).sum();
+        let compute = ranks * (3 * self.timeline.batch_size as u64 * forward) as f64 / rates.flops;
+        let (compute, read_bytes) = match order {
+            Order::MicroBatchMajor => {
+                let bubble = 1.0 + (ranks - 1.0) / chunks as f64;
+                let overlapped = compute * bubble / choice.strategy.speedup_bound();
+                (overlapped, choice.price.read_bytes + (2 * chunks - 1) * absent)
+            }
+            Order::LayerMajor => (compute, choice.price.read_bytes),
+        };
+        let io = read_bytes as f64 / rates.read + choice.price.written_bytes as f64 / rates.write;
+        Price { read_bytes, seconds: compute.max(io), ..choice.price }
+    }
+
+    fn choice(&self, candidate: Candidate, order: Order) -> Result<Choice, BudgetError> {
+        let &Self { config, network, timeline, extents, .. } = self;
+        let strategy = strategy::build(&config.parallelism, network, timeline, order, &candidate.plan);
+        let demand = Demand {
+            network,
+            extents,
+            timeline,
+            strategy: strategy.as_ref(),
+            activations: &candidate.plan,
+            data: self.data,
+            threads: self.threads,
+            spills: config.storage.mode != StorageMode::Memory,
+        };
+        let memory = demand.divide(config.storage.memory_budget)?;
+        let price = candidate.price(network, extents, timeline, memory.store_capacity(), Rates::default());
+        Ok(Choice { strategy, memory, activations: candidate.plan, price, orders: Vec::new() })
+    }
+}
+
 impl Traffic {
-    fn add(&mut self, op: &Op, extents: &Extents) {
+    fn add(&mut self, op: &Op, extents: &Extents, activations: &ActivationPlan) {
         match *op {
+            Op::Fetch { at, .. } => {
+                self.train_read += activations.bytes(at);
+                self.activations_read += activations.bytes(at);
+            }
+            Op::Spill { at, .. } => {
+                self.train_written += activations.bytes(at);
+                self.activations_written += activations.bytes(at);
+            }
             Op::Read { extent, phase: Phase::Train } => self.train_read += extents.bytes(extent),
             Op::Read { extent, .. } => self.other_read += extents.bytes(extent),
             Op::Write { extent, phase: Phase::Train } => self.train_written += extents.bytes(extent),

@@ -6,12 +6,14 @@
 mod chain;
 mod groups;
 mod local_loss;
+mod passage;
 mod pipeline;
 mod single;
 mod stale_boundary;
 mod sweep;
 mod sync_data;
 mod weights;
+mod workspace;
 
 use std::collections::VecDeque;
 
@@ -21,11 +23,13 @@ use spillbench_schema::{
     event::Split,
 };
 
+pub use self::workspace::{Places, Workspace};
 use self::{
     local_loss::LocalLoss, pipeline::Pipeline, single::Single, stale_boundary::StaleBoundary,
     sync_data::SyncData, weights::Weights,
 };
 use crate::{
+    activations::ActivationPlan,
     network::{Boundary, Network},
     op::{Message, Op, Phase, Rank},
     timeline::Timeline,
@@ -58,6 +62,12 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether every rank passes the whole network forward, then backward, in each step, so that the values between
+    /// may leave memory.
+    fn passes_whole_network(&self) -> bool {
+        false
+    }
+
     /// Messages that may wait between two ranks.
     fn queue_capacity(&self) -> usize;
 
@@ -66,37 +76,6 @@ pub trait Strategy: Send + Sync {
 
     /// How much faster than one rank it can be at most, by counted work: Σ cost / the largest rank's cost.
     fn speedup_bound(&self) -> f64;
-}
-
-/// What a rank holds of samples on their way through the network.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Workspace {
-    /// Slots for training; one more, the last, is for evaluation.
-    pub slots: u16,
-    /// Boundaries whose values and errors a training slot holds.
-    pub boundaries: Vec<Boundary>,
-    /// Boundaries whose values the evaluation slot holds.
-    pub evaluation_boundaries: Vec<Boundary>,
-    /// The most messages kept of each kind at a time.
-    pub kept: Vec<(Message, u64)>,
-}
-
-impl Workspace {
-    /// Bytes of all of it, samples kept included.
-    pub fn bytes(&self, network: &Network, timeline: &Timeline) -> u64 {
-        let width = |boundaries: &[Boundary]| -> u64 {
-            boundaries.iter().map(|&boundary| network.width(boundary) as u64).sum()
-        };
-        let rows = timeline.chunk_rows() as u64;
-        let training = 2 * u64::from(self.slots) * rows * width(&self.boundaries);
-        let evaluation = timeline.evaluation_rows as u64 * width(&self.evaluation_boundaries);
-        let kept: u64 = self
-            .kept
-            .iter()
-            .map(|(message, count)| count * rows * network.width(message.boundary()) as u64)
-            .sum();
-        4 * (training + evaluation + kept)
-    }
 }
 
 impl Message {
@@ -121,17 +100,22 @@ pub fn add_heads(network: &mut Network, parallelism: &Parallelism) {
     }
 }
 
-/// The strategy of a scenario, for a network that [`add_heads`] has seen.
+/// The strategy of a scenario, for a network that [`add_heads`] has seen. Only strategies that pass the whole network
+/// let values leave memory; the others keep them.
 pub fn build(
     parallelism: &Parallelism,
     network: &Network,
     timeline: &Timeline,
     order: Order,
+    activations: &ActivationPlan,
 ) -> Box<dyn Strategy> {
+    let activations = activations.clone();
     let (network, timeline) = (network.clone(), timeline.clone());
     match parallelism {
-        Parallelism::Single {} => Box::new(Single::new(network, timeline)),
-        Parallelism::Data(DataParallel::Sync(sync)) => Box::new(SyncData::new(network, timeline, sync.ranks)),
+        Parallelism::Single {} => Box::new(Single::new(network, timeline, activations)),
+        Parallelism::Data(DataParallel::Sync(sync)) => {
+            Box::new(SyncData::new(network, timeline, sync.ranks, activations))
+        }
         Parallelism::Model(ModelParallel::Pipeline(pipeline)) => {
             Box::new(Pipeline::new(network, timeline, pipeline.ranks, order))
         }

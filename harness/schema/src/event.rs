@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::summary::TimeShares;
 
 /// Which part of the data an evaluation used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// Held out of the training set.

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     config::{
-        DataConfig, DataParallel, DataSource, LayerSpec, Layerwise, ModelParallel, NetworkConfig,
-        OptimizerConfig, Parallelism, StorageConfig, StorageMode, TrainConfig, Update,
+        ActivationPolicy, DataConfig, DataParallel, DataSource, LayerSpec, Layerwise, ModelParallel,
+        NetworkConfig, OptimizerConfig, Parallelism, StorageConfig, StorageMode, TrainConfig, Update,
     },
     document::Node,
     problem::Problem,
@@ -209,6 +209,13 @@ impl Rules<'_> {
                     "storage.mode: {} needs storage.memory_budget; add it, for example 256MiB",
                     storage.mode.name()
                 ),
+            );
+        }
+        if storage.mode == StorageMode::Memory && storage.activations == ActivationPolicy::Spill {
+            self.report(
+                "storage.activations",
+                "storage.activations: spill needs a store to spill to; set storage.mode to direct, or \
+                 storage.activations to recompute",
             );
         }
         let chunk = storage.chunk.0;

@@ -44,6 +44,13 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(start, self.payload_bytes / 4) }
     }
 
+    /// Makes the bytes after the payload zeros.
+    pub(crate) fn zero_padding(&mut self) {
+        let payload = self.payload_bytes;
+        let block = self.block.as_mut().expect("a buffer has its block until it is dropped");
+        block.bytes_mut()[payload..].fill(0);
+    }
+
     pub(crate) const fn block(&self) -> &Block {
         self.block.as_ref().expect("a buffer has its block until it is dropped")
     }

@@ -154,6 +154,11 @@ impl<M: Send + Sync> Store for FileStore<M> {
         self.pool.take(self.extents.get(extent)?, Contents::Zeroed, || self.link.wake()).map(Arc::new)
     }
 
+    fn scratch(&self, bytes: u64) -> Result<Panel, StorageError> {
+        self.link.check()?;
+        self.pool.scratch(bytes, || self.link.wake()).map(Arc::new)
+    }
+
     fn begin_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
         self.link.check()?;
         self.takers.admit(&self.extents, extent, access)?;

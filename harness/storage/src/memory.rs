@@ -61,6 +61,10 @@ impl Store for MemoryStore {
         self.pool.take(self.extents.get(extent)?, Contents::Zeroed, || {}).map(Arc::new)
     }
 
+    fn scratch(&self, bytes: u64) -> Result<Panel, StorageError> {
+        self.pool.scratch(bytes, || {}).map(Arc::new)
+    }
+
     fn begin_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
         let mut slot = self.slot(extent)?;
         if matches!(*slot, Slot::Unwritten) {

@@ -54,6 +54,10 @@ impl Store for NullStore {
         self.take(extent, Contents::Zeroed)
     }
 
+    fn scratch(&self, bytes: u64) -> Result<Panel, StorageError> {
+        self.pool.scratch(bytes, || {}).map(Arc::new)
+    }
+
     fn begin_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
         self.takers.admit(&self.extents, extent, access)?;
         let panel = self.take(extent, Contents::Stale).inspect_err(|_| {

@@ -71,6 +71,14 @@ impl Pool {
         Ok(Buffer::new(block, spec.bytes as usize, Arc::clone(self)))
     }
 
+    /// A buffer that belongs to no extent: stale, but for the zeros after its payload.
+    pub(crate) fn scratch(self: &Arc<Self>, bytes: u64, wake: impl Fn()) -> Result<Buffer, StorageError> {
+        let spec = ExtentSpec { name: "scratch".to_owned(), bytes };
+        let mut buffer = self.take(&spec, Contents::Stale, wake)?;
+        buffer.zero_padding();
+        Ok(buffer)
+    }
+
     /// Counts the bytes of `spec` as live, and returns a cached block for them, or `None` if one is to be mapped.
     fn cached_or_room(&self, spec: &ExtentSpec, wake: impl Fn()) -> Result<Option<Block>, StorageError> {
         let wanted = spec.padded_bytes();
@@ -224,6 +232,15 @@ mod tests {
         let pool = Pool::new(4096);
         take(&pool, 16).unwrap().as_f32_mut().fill(1.0);
         assert_eq!(take(&pool, 16).unwrap().as_f32(), [0.0; 4]);
+    }
+
+    #[test]
+    fn a_scratch_buffer_is_stale_but_for_the_zeros_after_its_payload() {
+        let pool = Pool::new(4096);
+        take(&pool, 4096).unwrap().as_f32_mut().fill(1.0);
+        let scratch = pool.scratch(16, || {}).unwrap();
+        assert_eq!(scratch.as_f32(), [1.0; 4]);
+        assert!(scratch.padded_bytes()[16..].iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -16,6 +16,13 @@ pub trait Store: Send + Sync {
     /// As for [`Store::begin_read`].
     fn allocate(&self, extent: ExtentId) -> Result<Panel, StorageError>;
 
+    /// A buffer of `bytes` that belongs to no extent and holds whatever its memory held before; it may be written to an
+    /// extent of that size. Waits like [`Store::begin_read`].
+    ///
+    /// # Errors
+    /// As for [`Store::begin_read`].
+    fn scratch(&self, bytes: u64) -> Result<Panel, StorageError>;
+
     /// Starts a read. Blocks only while no memory is free and a write is in flight that will free some. A read of an
     /// extent whose write is still in flight is ordered after it.
     ///

@@ -7,8 +7,6 @@ use spillbench_schedule::PanelGeometry;
 use spillbench_schema::config::Activation;
 
 use super::{InputError, Layer, PanelView, UpdateContext};
-use crate::tensor::{self, Values};
-
 /// A fully connected layer with an activation whose derivative is a function of its output.
 pub struct Linear {
     inputs: usize,
@@ -59,54 +57,29 @@ impl Layer for Linear {
         }
     }
 
-    fn forward(&self, panel: Option<PanelView>, x: &Tensor, y: &Tensor, rows: usize) -> Result<()> {
+    fn forward(&self, panel: Option<PanelView>, x: &[f32], y: &mut [f32], rows: usize) -> Result<()> {
         let Some(view) = panel else { candle_core::bail!("a linear layer has panels") };
         let panel = self.panel(view.geometry);
-        let x = Values::of(x)?;
-        let x = &x.as_slice()[..rows * self.inputs];
-        tensor::write(y, |y| {
-            kernels::forward(
-                &panel,
-                view.parameters,
-                x,
-                &mut y[..rows * self.outputs],
-                rows,
-                self.activation,
-            );
-        })
+        kernels::forward(&panel, view.parameters, x, y, rows, self.activation);
+        Ok(())
     }
 
     fn backward(
         &self,
         panel: Option<PanelView>,
-        _x: &Tensor,
-        y: &Tensor,
-        dy: &Tensor,
+        _x: &[f32],
+        y: &[f32],
+        dy: &mut [f32],
         dx: Option<InputError>,
         rows: usize,
     ) -> Result<()> {
         let Some(view) = panel else { candle_core::bail!("a linear layer has panels") };
         let panel = self.panel(view.geometry);
-        {
-            let y = Values::of(y)?;
-            let y = &y.as_slice()[..rows * self.outputs];
-            tensor::write(dy, |dy| {
-                kernels::activation_backward(
-                    &panel,
-                    y,
-                    &mut dy[..rows * self.outputs],
-                    rows,
-                    self.activation,
-                );
-            })?;
+        kernels::activation_backward(&panel, y, dy, rows, self.activation);
+        if let Some(InputError { values, accumulate }) = dx {
+            kernels::input_error(&panel, view.parameters, dy, values, rows, accumulate);
         }
-        let Some(dx) = dx else { return Ok(()) };
-        let dz = Values::of(dy)?;
-        let dz = &dz.as_slice()[..rows * self.outputs];
-        tensor::write(dx.tensor, |values| {
-            let values = &mut values[..rows * self.inputs];
-            kernels::input_error(&panel, view.parameters, dz, values, rows, dx.accumulate);
-        })
+        Ok(())
     }
 
     fn gradient(&self, panel: PanelView, shards: &[&[Chunk]], out: &mut [f32]) -> Result<()> {

@@ -1,13 +1,13 @@
 //! Every override is held against the default made by autograd.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 use spillbench_kernels::Chunk;
 use spillbench_schedule::{LayerId, PanelGeometry};
 use spillbench_schema::config::Activation;
 
 use super::{InputError, Layer, Linear, PanelView};
-use crate::{random, tensor};
+use crate::random;
 
 /// A layer's definition with every method as autograd makes it.
 struct ByAutograd<'a>(&'a dyn Layer);
@@ -34,24 +34,22 @@ fn outcome(layer: &dyn Layer, units: std::ops::Range<usize>, accumulate: bool) -
     const ROWS: usize = 5;
     const INPUTS: usize = 7;
     const OUTPUTS: usize = 12;
-    let matrix = |name, columns| Tensor::from_vec(noise(name, ROWS * columns), (ROWS, columns), &Device::Cpu);
     let geometry = PanelGeometry { layer: LayerId(0), index: 0, units, inputs: INPUTS };
     let parameters = noise("parameters", geometry.parameters() as usize);
     let view = PanelView { geometry: &geometry, parameters: &parameters };
-    let (x, dy, dx) = (matrix("x", INPUTS)?, matrix("dy", OUTPUTS)?, matrix("dx", INPUTS)?);
-    let y = tensor::zeros(ROWS, OUTPUTS)?;
-    layer.forward(Some(view), &x, &y, ROWS)?;
-    layer.backward(Some(view), &x, &y, &dy, Some(InputError { tensor: &dx, accumulate }), ROWS)?;
-    let (x, dz) = (tensor::Values::of(&x)?, tensor::Values::of(&dy)?);
+    let x = noise("x", ROWS * INPUTS);
+    let (mut dy, mut dx) = (noise("dy", ROWS * OUTPUTS), noise("dx", ROWS * INPUTS));
+    let mut y = vec![0.0; ROWS * OUTPUTS];
+    layer.forward(Some(view), &x, &mut y, ROWS)?;
+    layer.backward(Some(view), &x, &y, &mut dy, Some(InputError { values: &mut dx, accumulate }), ROWS)?;
     let chunk = |rows: std::ops::Range<usize>| Chunk {
-        x: &x.as_slice()[rows.start * INPUTS..rows.end * INPUTS],
-        dz: &dz.as_slice()[rows.start * OUTPUTS..rows.end * OUTPUTS],
+        x: &x[rows.start * INPUTS..rows.end * INPUTS],
+        dz: &dy[rows.start * OUTPUTS..rows.end * OUTPUTS],
         rows: rows.len(),
     };
     let mut gradient = vec![0.0; parameters.len()];
     layer.gradient(view, &[&[chunk(0..2), chunk(2..3)], &[chunk(3..3), chunk(3..5)]], &mut gradient)?;
-    let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-    Ok(Outcome { y: values(&y)?, dx: values(&dx)?, gradient })
+    Ok(Outcome { y, dx, gradient })
 }
 
 fn assert_close(what: &str, fused: &[f32], reference: &[f32]) {

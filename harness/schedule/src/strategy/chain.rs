@@ -5,7 +5,7 @@ use std::ops::Range;
 use spillbench_schema::event::Split;
 
 use super::{
-    Workspace,
+    Places, Workspace,
     sweep::{self, live, one_slot},
 };
 use crate::{
@@ -85,12 +85,15 @@ impl Chain {
         (span.start..=span.end).map(|boundary| Boundary(boundary as u16)).collect()
     }
 
-    /// A workspace of `slots` that holds these boundaries, for training and for evaluation.
+    /// A workspace of `slots` for a rank that passes backward through its layers in one sweep, updating as it goes:
+    /// every boundary's values until then, and errors at two boundaries at a time.
     pub fn workspace(&self, rank: Rank, slots: usize) -> Workspace {
+        let boundaries = self.boundaries(rank);
         Workspace {
             slots: slots as u16,
-            boundaries: self.boundaries(rank),
-            evaluation_boundaries: self.boundaries(rank),
+            values: Places::own(&boundaries),
+            errors: Places::alternating(with_errors(&boundaries)),
+            evaluation: Places::alternating(&boundaries),
             kept: Vec::new(),
         }
     }
@@ -111,4 +114,9 @@ impl Chain {
         let largest = costs.iter().copied().max().unwrap_or(1).max(1);
         costs.iter().sum::<u64>() as f64 / largest as f64
     }
+}
+
+/// Nobody asks for the error at the network's input.
+pub fn with_errors(boundaries: &[Boundary]) -> &[Boundary] {
+    boundaries.strip_prefix(&[Boundary(0)]).unwrap_or(boundaries)
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use spillbench_schema::{config::Layerwise, event::Split};
 
 use super::{
-    Strategy, Workspace,
+    Places, Strategy, Workspace,
     groups::Groups,
     sweep::{self, first_slots, live},
 };
@@ -109,7 +109,13 @@ impl Strategy for LocalLoss {
 
     fn workspace(&self, rank: Rank) -> Workspace {
         let mut workspace = self.groups.chain.workspace(rank, self.timeline.chunks());
-        workspace.boundaries.extend(self.heads(rank).map(|head| self.network.layers()[head].output));
+        let own = self.groups.chain.boundaries(rank);
+        let heads: Vec<_> = self.heads(rank).map(|head| &self.network.layers()[head]).collect();
+        let outputs = heads.iter().map(|head| head.output);
+        workspace.values = Places::own(&own.into_iter().chain(outputs).collect::<Vec<_>>());
+        for head in heads {
+            workspace.errors.add_beside(head.input, head.output);
+        }
         let block = self.groups.interval.min(self.timeline.steps) * self.timeline.chunks() as u64;
         let neighbours = [self.groups.chain.values_from(rank), self.groups.chain.values_to(rank)];
         workspace.kept = neighbours.into_iter().flatten().map(|(_, message)| (message, block)).collect();

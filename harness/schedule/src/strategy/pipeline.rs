@@ -2,15 +2,15 @@
 //! backward.
 //!
 //! The gradient of a panel is formed when the last micro-batch has passed, over all of them in index order: the
-//! same products in the same order as `single`, so the same bits. Where a stage does not stay resident, all
-//! micro-batches pass a panel before the next: a panel is then read once a sweep and not once a micro-batch, and
-//! stages do not overlap within a step.
+//! same products in the same order as `single`, so the same bits. Where stages do not stay resident, all micro-batches
+//! may pass a panel before the next: a panel is then read once a sweep and not once a micro-batch, and stages do not
+//! overlap within a step. Which of the two is decided by its price.
 
 use spillbench_schema::event::Split;
 
 use super::{
-    Strategy, Workspace,
-    chain::Chain,
+    Places, Strategy, Workspace,
+    chain::{Chain, with_errors},
     sweep::{self, first_slots, live, one_slot},
 };
 use crate::{
@@ -140,7 +140,15 @@ impl Strategy for Pipeline {
     }
 
     fn workspace(&self, rank: Rank) -> Workspace {
-        self.chain.workspace(rank, self.timeline.chunks())
+        let workspace = self.chain.workspace(rank, self.timeline.chunks());
+        match self.order {
+            // Gradients are formed when all micro-batches have passed all layers: every error is needed until then.
+            Order::MicroBatchMajor => {
+                let boundaries = self.chain.boundaries(rank);
+                Workspace { errors: Places::own(with_errors(&boundaries)), ..workspace }
+            }
+            Order::LayerMajor => workspace,
+        }
     }
 
     fn owned_layers(&self, rank: Rank) -> Vec<usize> {

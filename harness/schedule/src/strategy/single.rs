@@ -5,11 +5,13 @@ use spillbench_schema::event::Split;
 use super::{
     Strategy, Workspace,
     chain::Chain,
-    sweep::{self, first_slots, live},
+    passage::Passage,
+    sweep::{self, first_slots},
 };
 use crate::{
+    activations::ActivationPlan,
     network::Network,
-    op::{ErrorFlow, Op, Rank, Slot, SlotRange, Source},
+    op::{Op, Rank, Slot, SlotRange},
     timeline::Timeline,
 };
 
@@ -17,12 +19,13 @@ pub struct Single {
     network: Network,
     timeline: Timeline,
     chain: Chain,
+    activations: ActivationPlan,
 }
 
 impl Single {
-    pub fn new(network: Network, timeline: Timeline) -> Self {
+    pub fn new(network: Network, timeline: Timeline, activations: ActivationPlan) -> Self {
         let chain = Chain::whole(&network);
-        Self { network, timeline, chain }
+        Self { network, timeline, chain, activations }
     }
 
     fn slots(&self) -> SlotRange {
@@ -36,16 +39,8 @@ impl Strategy for Single {
     }
 
     fn step(&self, _: Rank, step: u64, ops: &mut Vec<Op>) {
-        let (slots, at) = (self.slots(), self.network.output());
-        let layers = 0..self.network.depth();
-        for (chunk, slot) in (0..).zip(slots.iter()) {
-            ops.push(Op::Load { source: Source::Train { step, chunk }, slot, values: true });
-        }
-        sweep::forward(&self.network, layers.clone(), slots, live, ops);
-        for (chunk, slot) in (0..).zip(slots.iter()) {
-            ops.push(Op::Loss { slot, at, record: Some((step, chunk)) });
-        }
-        sweep::backward(&self.network, layers, slots, live, ErrorFlow::Stop, sweep::update(slots), ops);
+        let slots = self.slots();
+        Passage::new(&self.network, &self.activations, slots, step, 0, ops).step(sweep::update(slots));
     }
 
     fn evaluate(&self, rank: Rank, split: Split, ops: &mut Vec<Op>) {
@@ -54,7 +49,11 @@ impl Strategy for Single {
     }
 
     fn workspace(&self, rank: Rank) -> Workspace {
-        self.chain.workspace(rank, self.timeline.chunks())
+        self.chain.workspace(rank, self.timeline.chunks()).less_pool(&self.activations)
+    }
+
+    fn passes_whole_network(&self) -> bool {
+        true
     }
 
     fn owned_layers(&self, _: Rank) -> Vec<usize> {

@@ -75,7 +75,8 @@ pub const fn one_slot(slot: Slot) -> SlotRange {
     SlotRange { first: slot, count: 1 }
 }
 
-fn panels_or_layer(panels: &Range<u32>) -> impl DoubleEndedIterator<Item = Option<PanelId>> {
+/// The panels of a layer; `None` stands for a layer that has none.
+pub fn panels_or_layer(panels: &Range<u32>) -> impl DoubleEndedIterator<Item = Option<PanelId>> + use<> {
     let whole_layer = panels.is_empty().then_some(None);
     panels.clone().map(|panel| Some(PanelId(panel))).chain(whole_layer)
 }

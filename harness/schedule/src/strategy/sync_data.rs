@@ -9,11 +9,13 @@ use spillbench_schema::event::Split;
 use super::{
     Strategy, Workspace,
     chain::Chain,
+    passage::Passage,
     sweep::{self, first_slots, live, one_slot},
 };
 use crate::{
+    activations::ActivationPlan,
     network::{Network, PanelId},
-    op::{ErrorFlow, Op, Rank, Slot, SlotRange, Source},
+    op::{Op, Rank, Slot, SlotRange, Source},
     timeline::Timeline,
 };
 
@@ -22,14 +24,15 @@ pub struct SyncData {
     timeline: Timeline,
     whole: Chain,
     ranks: usize,
+    activations: ActivationPlan,
 }
 
 impl SyncData {
     /// `ranks` must divide the timeline's shards.
-    pub fn new(network: Network, timeline: Timeline, ranks: usize) -> Self {
+    pub fn new(network: Network, timeline: Timeline, ranks: usize, activations: ActivationPlan) -> Self {
         assert!(timeline.shards.is_multiple_of(ranks), "shards must be a multiple of ranks");
         let whole = Chain::whole(&network);
-        Self { network, timeline, whole, ranks }
+        Self { network, timeline, whole, ranks, activations }
     }
 
     /// Chunks of a rank: those of its contiguous shards.
@@ -49,20 +52,12 @@ impl Strategy for SyncData {
     }
 
     fn step(&self, rank: Rank, step: u64, ops: &mut Vec<Op>) {
-        let (slots, at) = (self.slots(), self.network.output());
-        let layers = 0..self.network.depth();
+        let slots = self.slots();
         let first_chunk = rank.0 * slots.count;
-        for (chunk, slot) in (first_chunk..).zip(slots.iter()) {
-            ops.push(Op::Load { source: Source::Train { step, chunk }, slot, values: true });
-        }
-        sweep::forward(&self.network, layers.clone(), slots, live, ops);
-        for (chunk, slot) in (first_chunk..).zip(slots.iter()) {
-            ops.push(Op::Loss { slot, at, record: Some((step, chunk)) });
-        }
         let reduce = |panel, ops: &mut Vec<Op>| {
             ops.push(Op::Reduce { panel, chunks: slots, owner: self.owner(panel) });
         };
-        sweep::backward(&self.network, layers, slots, live, ErrorFlow::Stop, reduce, ops);
+        Passage::new(&self.network, &self.activations, slots, step, first_chunk, ops).step(reduce);
     }
 
     /// Each rank takes every `ranks`-th chunk of the split. All do the same number of rounds, the last ones perhaps
@@ -79,7 +74,11 @@ impl Strategy for SyncData {
     }
 
     fn workspace(&self, _: Rank) -> Workspace {
-        self.whole.workspace(Rank(0), usize::from(self.slots().count))
+        self.whole.workspace(Rank(0), usize::from(self.slots().count)).less_pool(&self.activations)
+    }
+
+    fn passes_whole_network(&self) -> bool {
+        true
     }
 
     fn owned_layers(&self, _: Rank) -> Vec<usize> {

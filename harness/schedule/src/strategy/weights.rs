@@ -6,7 +6,7 @@
 use spillbench_schema::{config::Layerwise, event::Split};
 
 use super::{
-    Strategy, Workspace,
+    Places, Strategy, Workspace,
     groups::Groups,
     sweep::{self, first_slots},
 };
@@ -86,8 +86,11 @@ impl Strategy for Weights {
     }
 
     fn workspace(&self, rank: Rank) -> Workspace {
+        let boundaries: Vec<_> =
+            (0..=self.network.depth()).map(|boundary| Boundary(boundary as u16)).collect();
         Workspace {
-            boundaries: (0..=self.network.depth()).map(|boundary| Boundary(boundary as u16)).collect(),
+            values: Places::own(&boundaries),
+            errors: Places::alternating(&boundaries[1..]),
             ..self.groups.chain.workspace(rank, self.timeline.chunks())
         }
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spillbench_schedule::{BudgetError, Plan, PlanError, SampleCounts};
 use spillbench_schema::{
     Bytes, Trial,
-    config::{Config, StorageMode},
+    config::{ActivationPolicy, Config, Parallelism, StorageMode},
 };
 
 /// Four full mini-batches and a short one.
@@ -51,6 +51,27 @@ pub fn table() -> Vec<Case> {
                 let validation = if number % 4 == 3 { 0 } else { VALIDATION };
                 cases.push(Case::new(&network(), &train, &parallelism, validation));
             }
+        }
+    }
+    cases.extend(forced());
+    cases
+}
+
+/// Every way to treat values that do not stay, where the table's own choice would be another.
+fn forced() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for policy in [ActivationPolicy::Keep, ActivationPolicy::Recompute, ActivationPolicy::Spill] {
+        for (shards, micro_batches, ranks) in [(1, 1, 1), (4, 2, 1), (4, 1, 2), (4, 2, 4)] {
+            let train = json!({
+                "optimizer": { "momentum": { "learning_rate": 0.1 } }, "batch_size": 12, "steps": 8,
+                "shards": shards, "micro_batches": micro_batches, "evaluate_every": 2,
+            });
+            let parallelism = match ranks {
+                1 => json!({ "single": {} }),
+                ranks => json!({ "data": { "sync": { "ranks": ranks } } }),
+            };
+            let case = Case::new(&network(), &train, &parallelism, VALIDATION).with_policy(policy);
+            cases.push(case);
         }
     }
     cases
@@ -107,10 +128,48 @@ impl Case {
         }
     }
 
+    /// With another policy for values between the forward and the backward pass.
+    pub fn with_policy(mut self, policy: ActivationPolicy) -> Self {
+        self.name = format!("{} {policy:?}", self.name);
+        self.config.storage.activations = policy;
+        self
+    }
+
     /// The reference, without optimizer state.
     pub fn single_sgd() -> Self {
         let train = json!({ "optimizer": { "sgd": { "learning_rate": 0.1 } }, "batch_size": 12, "steps": 8 });
         Self::new(&network(), &train, &json!({ "single": {} }), 0)
+    }
+
+    /// One mini-batch of many samples.
+    pub fn large_batch(network: &Value, train: &Value) -> Self {
+        let mut case = Self::new(network, train, &json!({ "single": {} }), 0);
+        case.samples.train = case.config.train.batch_size;
+        case
+    }
+
+    /// A pipeline of stages of four layers, whose parameters outweigh all else in a small batch.
+    pub fn wide_pipeline(stages: usize, batch_size: usize, micro_batches: usize) -> Self {
+        let network = json!({
+            "input": [512], "layers": [{ "linear": { "units": 512, "repeat": 4 * stages } }], "panel": "1MiB",
+        });
+        let train = json!({
+            "optimizer": { "sgd": { "learning_rate": 0.1 } }, "batch_size": batch_size, "steps": 1,
+            "micro_batches": micro_batches,
+        });
+        Self::new(&network, &train, &json!({ "model": { "pipeline": { "ranks": stages } } }), 0)
+    }
+
+    /// With half of the parameters in memory, and what both orders of a pipeline need.
+    pub fn with_room_for_half(&self) -> Plan {
+        let parameters = self.unlimited().memory.store_capacity();
+        let budget = self.unlimited().memory.total() - parameters / 2;
+        self.plan(Some(budget)).expect("more than the least")
+    }
+
+    /// Whether it is a pipeline.
+    pub const fn is_pipeline(&self) -> bool {
+        matches!(self.config.parallelism, Parallelism::Model(_))
     }
 
     /// A pipeline of equal stages of one panel each.
@@ -134,7 +193,7 @@ impl Case {
         Plan::new(&trial, self.samples, CORES)
     }
 
-    fn least_budget(&self) -> u64 {
+    pub fn least_budget(&self) -> u64 {
         match self.plan(Some(0)) {
             Err(PlanError::Budget(BudgetError::Window { least, .. })) => least.0,
             _ => panic!("nothing fits in no memory"),

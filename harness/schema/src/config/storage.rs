@@ -17,6 +17,9 @@ pub struct StorageConfig {
     /// Default: no limit under `memory`; must be given under the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_budget: Option<Bytes>,
+    /// What becomes of values between the forward and the backward pass where they do not fit; strategies other than
+    /// `single` and `data.sync` keep them.
+    pub activations: ActivationPolicy,
     /// The folder for extents. Default: `state/` in the trial's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -32,11 +35,27 @@ impl Default for StorageConfig {
         Self {
             mode: StorageMode::Memory,
             memory_budget: None,
+            activations: ActivationPolicy::Auto,
             dir: None,
             queue_depth: 32,
             chunk: Bytes(1 << 20),
         }
     }
+}
+
+/// What becomes of the values at the boundaries between layers until the backward pass needs them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationPolicy {
+    /// They stay where all fits; else the cheapest way by counted bytes and operations, boundary by boundary.
+    #[default]
+    Auto,
+    /// All stay in memory.
+    Keep,
+    /// Only some stay, at even distances; those between are computed again from the nearest one below.
+    Recompute,
+    /// All but the last are written to the store and read back.
+    Spill,
 }
 
 /// The kinds of store.

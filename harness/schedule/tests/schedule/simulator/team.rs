@@ -68,6 +68,7 @@ pub fn run(plan: &Plan) -> Record {
     team.domains.iter().for_each(Domain::assert_empty);
     for worker in &workers {
         worker.workspace.assert_nothing_kept();
+        worker.workspace.assert_pool_is_empty();
         assert_eq!(worker.steps, plan.timeline.steps);
     }
     team.record
@@ -160,6 +161,14 @@ impl Team<'_> {
             Op::ReceiveKept { from, message } => {
                 let Some(sources) = self.receive(from, worker.rank, message) else { return false };
                 worker.workspace.keep(message, sources);
+            }
+            Op::Allocate { at, slot } => workspace.allocate(at, slot),
+            Op::Discard { at, slot } => workspace.discard(at, slot),
+            Op::Spill { at, slot } => workspace.spill(at, slot),
+            Op::Fetch { at, slot } => workspace.fetch(at, slot),
+            Op::Reload { source, slot } => {
+                assert_eq!(workspace.source(slot), source, "other samples than before");
+                workspace.reload(slot);
             }
             Op::Keep { message, slot } => {
                 let source = workspace.pack(message, slot);

@@ -1,16 +1,17 @@
 //! A rank's slots: where values and errors come from, so that nothing stale is ever used.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use spillbench_schedule::{
-    Boundary, ErrorFlow, LayerId, Message, Network, PanelId, Plan, Rank, Slot, Source, Version,
-    strategy::Workspace as Sizes,
+    ActivationPlan, Boundary, ErrorFlow, LayerId, Message, Network, PanelId, Plan, Rank, Slot, Source,
+    Version, strategy::Workspace as Sizes,
 };
 
 /// Values and errors of one rank's samples.
 pub struct Workspace<'a> {
     network: &'a Network,
     sizes: Sizes,
+    pool: Pool<'a>,
     slots: Vec<Samples>,
     kept: HashMap<Message, VecDeque<Source>>,
     /// Updates of each panel so far.
@@ -18,12 +19,20 @@ pub struct Workspace<'a> {
     /// Exchanges so far, in barriers.
     pub barriers: u64,
     stamp: u64,
+    /// Stamps of what this rank made itself: made again, it is the same.
+    made: HashMap<Making, u64>,
 }
+
+/// How values were made: of which samples, where, from which values, with which weights.
+type Making = (Source, Boundary, Option<u64>, Vec<(Version, u64)>);
 
 #[derive(Default, Clone)]
 struct Samples {
     source: Option<Source>,
     values: HashMap<Boundary, Values>,
+    /// Values that a layer has passed backward, and that are given up since. Its update needs its input and its
+    /// errors alone; what it was made with is known from here.
+    passed: HashMap<Boundary, Values>,
     errors: HashMap<Boundary, Errors>,
 }
 
@@ -50,6 +59,37 @@ struct Errors {
     turned: Vec<Option<PanelId>>,
 }
 
+/// Memory of values that do not stay, and what is spilled of them.
+struct Pool<'a> {
+    activations: &'a ActivationPlan,
+    held: HashSet<(Boundary, Slot)>,
+    in_use: u64,
+    spilled: HashMap<(Boundary, Slot), Values>,
+}
+
+impl<'a> Pool<'a> {
+    fn new(activations: &'a ActivationPlan) -> Self {
+        Self { activations, held: HashSet::new(), in_use: 0, spilled: HashMap::new() }
+    }
+
+    fn holds(&self, at: Boundary, slot: Slot) -> bool {
+        self.held.contains(&(at, slot))
+    }
+
+    fn take(&mut self, at: Boundary, slot: Slot) {
+        assert!(self.activations.in_pool(at), "values at {at:?} lie elsewhere");
+        assert!(self.held.insert((at, slot)), "values at {at:?} are in the pool already");
+        self.in_use += self.activations.bytes(at);
+        let planned = self.activations.pool();
+        assert!(self.in_use <= planned, "{} bytes in a pool of {planned}", self.in_use);
+    }
+
+    fn give_back(&mut self, at: Boundary, slot: Slot) {
+        assert!(self.held.remove(&(at, slot)), "values at {at:?} are not in the pool");
+        self.in_use -= self.activations.bytes(at);
+    }
+}
+
 impl<'a> Workspace<'a> {
     pub fn new(plan: &'a Plan, rank: Rank) -> Self {
         let sizes = plan.strategy().workspace(rank);
@@ -57,10 +97,12 @@ impl<'a> Workspace<'a> {
             network: &plan.network,
             slots: vec![Samples::default(); usize::from(sizes.slots) + 1],
             sizes,
+            pool: Pool::new(&plan.activations),
             kept: HashMap::new(),
             updates: vec![0; plan.network.panels().len()],
             barriers: 0,
             stamp: 0,
+            made: HashMap::new(),
         }
     }
 
@@ -69,7 +111,7 @@ impl<'a> Workspace<'a> {
         assert_eq!(slot.0 == self.sizes.slots, evaluates, "the last slot is for evaluation");
         *self.samples(slot) = Samples { source: Some(source), ..Samples::default() };
         if values {
-            self.set_values(slot, Boundary(0), None, 0);
+            self.make_values(slot, Boundary(0), None, Vec::new(), 0);
         }
     }
 
@@ -82,7 +124,10 @@ impl<'a> Workspace<'a> {
         let input = self.complete_values(slot, layer.input).stamp;
         let started = self.samples(slot).values.get(&layer.output);
         if !started.is_some_and(|values| values.input == Some(input) && values.missing > 0) {
-            self.set_values(slot, layer.output, Some(input), layer.panels.len().max(1));
+            let panels =
+                layer.panels.clone().map(|panel| (version, self.weights(Some(PanelId(panel)), version)));
+            let weights = panels.collect();
+            self.make_values(slot, layer.output, Some(input), weights, layer.panels.len().max(1));
         }
         let weights = self.weights(panel, version);
         let values = self.samples(slot).values.get_mut(&layer.output).expect("started");
@@ -136,7 +181,9 @@ impl<'a> Workspace<'a> {
         let layer = self.network.layer(self.network.panel(panel).layer);
         let input = self.complete_values(slot, layer.input).stamp;
         let live = self.weights(Some(panel), Version::Live);
-        let values = self.complete_values(slot, layer.output).clone();
+        let samples = self.samples(slot);
+        let values = samples.values.get(&layer.output).or_else(|| samples.passed.get(&layer.output));
+        let values = values.expect("values that were passed backward").clone();
         assert_eq!(values.input, Some(input), "the layer's input was overwritten since its forward pass");
         assert!(
             values.panels.contains(&(Some(panel), Version::Live, live)),
@@ -189,6 +236,43 @@ impl<'a> Workspace<'a> {
         assert!(self.kept.values().all(VecDeque::is_empty), "kept at the end: {:?}", self.kept);
     }
 
+    pub fn allocate(&mut self, at: Boundary, slot: Slot) {
+        self.pool.take(at, slot);
+    }
+
+    pub fn discard(&mut self, at: Boundary, slot: Slot) {
+        self.pool.give_back(at, slot);
+        if let Some(values) = self.samples(slot).values.remove(&at) {
+            self.samples(slot).passed.insert(at, values);
+        }
+    }
+
+    pub fn spill(&mut self, at: Boundary, slot: Slot) {
+        self.complete_values(slot, at);
+        self.pool.give_back(at, slot);
+        let values = self.samples(slot).values.remove(&at).expect("complete");
+        self.pool.spilled.insert((at, slot), values);
+    }
+
+    pub fn fetch(&mut self, at: Boundary, slot: Slot) {
+        self.pool.take(at, slot);
+        let values = self
+            .pool
+            .spilled
+            .remove(&(at, slot))
+            .expect("what is fetched was spilled, and not fetched since");
+        self.samples(slot).values.insert(at, values);
+    }
+
+    pub fn reload(&mut self, slot: Slot) {
+        self.make_values(slot, Boundary(0), None, Vec::new(), 0);
+    }
+
+    pub fn assert_pool_is_empty(&self) {
+        assert_eq!(self.pool.in_use, 0, "left in the pool: {:?}", self.pool.held);
+        assert!(self.pool.spilled.is_empty(), "spilled for nothing: {:?}", self.pool.spilled.keys());
+    }
+
     pub fn complete_outputs(&mut self, slot: Slot) {
         self.complete_values(slot, self.network.output());
     }
@@ -211,10 +295,27 @@ impl<'a> Workspace<'a> {
         values
     }
 
+    /// As [`Self::set_values`], with the stamp that these values had before, if they were made before.
+    fn make_values(
+        &mut self,
+        slot: Slot,
+        at: Boundary,
+        input: Option<u64>,
+        weights: Vec<(Version, u64)>,
+        missing: usize,
+    ) {
+        self.set_values(slot, at, input, missing);
+        let stamp = *self.made.entry((self.source(slot), at, input, weights)).or_insert(self.stamp);
+        self.samples(slot).values.get_mut(&at).expect("just set").stamp = stamp;
+    }
+
     fn set_values(&mut self, slot: Slot, at: Boundary, input: Option<u64>, missing: usize) {
         let evaluates = slot.0 == self.sizes.slots;
-        let planned = if evaluates { &self.sizes.evaluation_boundaries } else { &self.sizes.boundaries };
-        assert!(planned.contains(&at), "no memory is planned for values at {at:?}");
+        let places = if evaluates { &self.sizes.evaluation } else { &self.sizes.values };
+        let sharers = places.sharers(at).to_vec();
+        let in_pool = !evaluates && self.pool.holds(at, slot);
+        assert!(!sharers.is_empty() || in_pool, "no memory is planned for values at {at:?}");
+        self.samples(slot).values.retain(|other, _| !sharers.contains(other));
         self.stamp += 1;
         let values = Values { stamp: self.stamp, input, panels: Vec::new(), missing };
         self.samples(slot).values.insert(at, values);
@@ -222,6 +323,9 @@ impl<'a> Workspace<'a> {
 
     fn set_errors(&mut self, slot: Slot, at: Boundary, values: u64, missing: usize) {
         assert!(slot.0 < self.sizes.slots, "evaluation has no errors");
+        let sharers = self.sizes.errors.sharers(at).to_vec();
+        assert!(!sharers.is_empty(), "no memory is planned for errors at {at:?}");
+        self.samples(slot).errors.retain(|other, _| !sharers.contains(other));
         self.samples(slot).errors.insert(at, Errors { values, missing, turned: Vec::new() });
     }
 }

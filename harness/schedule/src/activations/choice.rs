@@ -1,0 +1,203 @@
+//! Which values to keep, spill or recompute: ways to choose, and what each costs.
+//!
+//! - The backward pass needs the earliest values last: they are the first to leave, because the memory they free is
+//!   free for longest (Belady's rule, on a palindrome).
+//! - Of a boundary, spilling costs a write and a read of its bytes, whatever made them; recomputing costs the forward
+//!   pass of the layer below, and a third read of its weights where these are not resident. Per byte the first is
+//!   constant, the second grows with the layer's inputs: narrow and elementwise layers are recomputed, wide ones
+//!   spilled.
+//! - A run of recomputed boundaries is in memory at once when the backward pass comes to it. So recomputing needs
+//!   boundaries between runs (Chen et al. 2016, sublinear memory): runs of every length are tried.
+//!
+//! What is compared is the time of a whole step, because a byte of memory that values do not take pins a byte of
+//! parameters, and that saves I/O too: three bytes a step for weights, two for state.
+
+use serde::Serialize;
+use spillbench_schema::config::ActivationPolicy;
+
+use super::{ActivationPlan, Policy};
+use crate::{
+    extent::{ExtentKind, Extents},
+    network::{Boundary, LayerId, Network},
+    timeline::Timeline,
+};
+
+/// What a machine does in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Bytes read from the store.
+    pub read: f64,
+    /// Bytes written to it.
+    pub write: f64,
+    /// Floating-point operations of a layer's products.
+    pub flops: f64,
+}
+
+/// A machine of two cores with one drive. Only the ratios matter for a choice.
+impl Default for Rates {
+    fn default() -> Self {
+        Self { read: 2.0e9, write: 2.0e9, flops: 150.0e9 }
+    }
+}
+
+/// One way to choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// What becomes of the values at each boundary.
+    pub plan: ActivationPlan,
+    /// Whether the pool has room to read and write while layers compute.
+    pub overlaps: bool,
+}
+
+/// What a step costs, as counted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Price {
+    /// Bytes of parameters, optimizer state and values that are read.
+    pub read_bytes: u64,
+    /// Bytes of them that are written.
+    pub written_bytes: u64,
+    /// Floating-point operations spent on computing values again.
+    pub recompute_flops: u64,
+    /// Seconds, at the rates given.
+    pub seconds: f64,
+}
+
+/// The ways to choose that `policy` allows, the one that keeps everything first. `spills` is whether anything may
+/// leave memory.
+pub fn candidates(
+    kept: &ActivationPlan,
+    policy: ActivationPolicy,
+    spills: bool,
+    network: &Network,
+    timeline: &Timeline,
+) -> Vec<Candidate> {
+    let depth = kept.policies().len();
+    let tuned = |policies: &dyn Fn(usize) -> Policy| {
+        let policies = (0..depth).map(|at| if at + 1 == depth { Policy::Keep } else { policies(at) });
+        kept.with(policies.collect())
+    };
+    let mut plans = vec![kept.clone()];
+    match policy {
+        ActivationPolicy::Keep => {}
+        ActivationPolicy::Spill => plans = vec![tuned(&|at| spill_or_reload(at))],
+        ActivationPolicy::Recompute => {
+            let runs = run_lengths(depth).map(|run| tuned(&|at| in_runs(at, run, Policy::Keep)));
+            plans = runs.min_by_key(ActivationPlan::pool).into_iter().collect();
+        }
+        ActivationPolicy::Auto => {
+            let cheap: Vec<bool> =
+                (0..depth).map(|at| recomputing_is_cheaper(kept, at, network, timeline)).collect();
+            // The earliest `end` boundaries leave.
+            for end in 1..depth {
+                let early = |at: usize, policy| if at < end { policy } else { Policy::Keep };
+                if spills || end == 1 {
+                    plans.push(tuned(&|at| early(at, spill_or_reload(at))));
+                }
+                if spills {
+                    let mixed =
+                        |at: usize| if alone(&cheap, at) { Policy::Recompute } else { spill_or_reload(at) };
+                    plans.push(tuned(&|at| early(at, mixed(at))));
+                }
+            }
+            for run in run_lengths(depth) {
+                for end in (run..depth + run).step_by(run) {
+                    let early = |at: usize, policy| if at < end { policy } else { Policy::Keep };
+                    plans.push(tuned(&|at| early(at, in_runs(at, run, Policy::Keep))));
+                    if spills {
+                        plans.push(tuned(&|at| early(at, in_runs(at, run, Policy::Spill))));
+                    }
+                }
+            }
+        }
+    }
+    plans.into_iter().flat_map(with_and_without_overlap).collect()
+}
+
+/// The input is never spilled: the samples are in memory anyway.
+const fn spill_or_reload(at: usize) -> Policy {
+    if at == 0 { Policy::Recompute } else { Policy::Spill }
+}
+
+/// Every `run`-th boundary stays in some way, those between are recomputed.
+const fn in_runs(at: usize, run: usize, between: Policy) -> Policy {
+    if at == 0 || !at.is_multiple_of(run) { Policy::Recompute } else { between }
+}
+
+/// Memory is least near the square root of the depth, and what is computed again grows with every length.
+fn run_lengths(depth: usize) -> impl Iterator<Item = usize> {
+    2..=(2 * depth.isqrt()).max(2)
+}
+
+/// Whether boundary `at` is recomputed where every one that is cheaper to recompute is, but no two neighbours: a run
+/// of them would be in memory at once.
+fn alone(cheap: &[bool], at: usize) -> bool {
+    let run = cheap[..=at].iter().rev().take_while(|cheap| **cheap).count();
+    at == 0 || run % 2 == 1
+}
+
+fn recomputing_is_cheaper(plan: &ActivationPlan, at: usize, network: &Network, timeline: &Timeline) -> bool {
+    let rates = Rates::default();
+    let Some(layer) = at.checked_sub(1) else { return false };
+    let flops = timeline.chunk_rows() as u64 * network.forward_flops(layer);
+    let bytes = plan.bytes(Boundary(at as u16)) as f64;
+    (flops as f64) / rates.flops < bytes / rates.read + bytes / rates.write
+}
+
+fn with_and_without_overlap(plan: ActivationPlan) -> Vec<Candidate> {
+    if plan.spilled_bytes() == 0 {
+        return vec![Candidate { plan, overlaps: true }];
+    }
+    let roomy = Candidate { plan: plan.clone().with_room_to_overlap(), overlaps: true };
+    vec![roomy, Candidate { plan, overlaps: false }]
+}
+
+impl Price {
+    /// By time; of equal times, where I/O hides behind what is computed, by bytes.
+    pub fn is_less_than(&self, other: &Self) -> bool {
+        let key = |price: &Self| (price.seconds, price.read_bytes + price.written_bytes);
+        key(self) < key(other)
+    }
+}
+
+impl Candidate {
+    /// What a step costs where `capacity` bytes are left for parameters and optimizer state.
+    pub fn price(
+        &self,
+        network: &Network,
+        extents: &Extents,
+        timeline: &Timeline,
+        capacity: u64,
+        rates: Rates,
+    ) -> Price {
+        let bytes =
+            |kind| -> u64 { extents.iter().filter(|e| e.kind == kind).map(|e| extents.bytes(e)).sum() };
+        let (weights, state) = (bytes(ExtentKind::Weights), bytes(ExtentKind::State));
+        let (absent_weights, absent) =
+            (weights.saturating_sub(capacity), (weights + state).saturating_sub(capacity));
+        let again: u64 = self.recomputed_layers().map(|layer| network.forward_flops(layer)).sum();
+        let recompute_flops = timeline.batch_size as u64 * again;
+        let spilled = self.plan.spilled_bytes();
+        // Weights are read forward, backward, and wherever values are computed again.
+        let again: u64 = self.recomputed_layers().map(|layer| layer_weights(network, extents, layer)).sum();
+        let again =
+            if weights == 0 { 0 } else { (again as f64 * absent_weights as f64 / weights as f64) as u64 };
+        let read_bytes = absent_weights + absent + again + spilled;
+        let written_bytes = absent + spilled;
+        let flops: u64 = (0..network.depth()).map(|layer| network.forward_flops(layer)).sum();
+        let compute = (3 * timeline.batch_size as u64 * flops + recompute_flops) as f64 / rates.flops;
+        let io = read_bytes as f64 / rates.read + written_bytes as f64 / rates.write;
+        let seconds = if self.overlaps { compute.max(io) } else { compute + io };
+        Price { read_bytes, written_bytes, recompute_flops, seconds }
+    }
+
+    fn recomputed_layers(&self) -> impl Iterator<Item = usize> + '_ {
+        let policies = self.plan.policies().iter().enumerate().skip(1);
+        policies.filter(|(_, policy)| **policy == Policy::Recompute).map(|(at, _)| at - 1)
+    }
+}
+
+fn layer_weights(network: &Network, extents: &Extents, layer: usize) -> u64 {
+    let id = LayerId(layer as u16);
+    let panels = network.layer(id).panels.clone();
+    panels.map(|panel| extents.bytes(crate::Extent::weights(crate::PanelId(panel)))).sum()
+}

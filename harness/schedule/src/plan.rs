@@ -60,6 +60,8 @@ pub struct Plan {
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
     pub threads: usize,
+    /// Steps from one generation to the next, where generations are committed.
+    pub generations: Option<u64>,
     strategy: Box<dyn Strategy>,
 }
 
@@ -74,6 +76,10 @@ pub struct Traffic {
     pub other_read: u64,
     /// Written before the first step, after the last, and for evaluations.
     pub other_written: u64,
+    /// Generations committed.
+    pub generations: u64,
+    /// Written for generations, beside what training writes anyway.
+    pub generations_written: u64,
     /// Operations of all ranks.
     pub operations: u64,
 }
@@ -122,7 +128,8 @@ impl Plan {
         if !memory.resident && matches!(config.parallelism, Parallelism::Model(_)) {
             strategy = order(Order::LayerMajor);
         }
-        Ok(Self { network, timeline, extents, memory, threads, strategy })
+        let generations = config.storage.generations.map(|generations| generations.every);
+        Ok(Self { network, timeline, extents, memory, threads, generations, strategy })
     }
 
     /// Workers.
@@ -152,7 +159,13 @@ impl Plan {
 
     /// What a rank does, first step to last, reads and writes included.
     pub fn operations(&self, rank: Rank) -> Box<dyn Iterator<Item = Op> + '_> {
-        let stream = Stream::new(self.strategy(), &self.timeline, rank);
+        self.operations_from(rank, 0)
+    }
+
+    /// What a rank does after the generation of `step`: what it would have done anyway, after bringing back what is
+    /// pinned.
+    pub fn operations_from(&self, rank: Rank, step: u64) -> Box<dyn Iterator<Item = Op> + '_> {
+        let stream = Stream::new(self.strategy(), &self.timeline, rank, self.generations).starting_at(step);
         if self.brings(rank) {
             let residency = &self.memory.residency[self.domain(rank)];
             Box::new(Weave::new(stream, &self.extents, residency, &self.owned_extents(rank)))
@@ -168,6 +181,7 @@ impl Plan {
             for op in self.operations(Rank(rank as u16)) {
                 traffic.operations += 1;
                 traffic.add(&op, &self.extents);
+                traffic.generations += u64::from(rank == 0 && matches!(op, Op::Generation { .. }));
             }
         }
         if mode == StorageMode::Memory {
@@ -205,6 +219,7 @@ impl Traffic {
             Op::Read { extent, .. } => self.other_read += extents.bytes(extent),
             Op::Write { extent, phase: Phase::Train } => self.train_written += extents.bytes(extent),
             Op::Write { extent, .. } => self.other_written += extents.bytes(extent),
+            Op::Flush { extent } => self.generations_written += extents.bytes(extent),
             Op::Publish { panel } => self.train_written += extents.bytes(Extent::snapshot(panel)),
             _ => {}
         }

@@ -87,13 +87,20 @@ fn print(trial: &Trial, plan: &Plan) {
         Bytes(memory.window)
     );
     if config.storage.mode != StorageMode::Memory {
-        let disk: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
         println!(
             "  storage      {} on disk; a step reads {}, writes {}, no schedule less than {} in all",
-            Bytes(disk),
+            Bytes(plan.disk_bytes()),
             per_step(traffic.train_read),
             per_step(traffic.train_written),
             per_step(plan.floor_bytes(config.storage.mode))
+        );
+    }
+    if let Some(every) = plan.generations {
+        let each = traffic.generations_written.checked_div(traffic.generations).unwrap_or(0);
+        println!(
+            "  generations  {}, one in {every} steps or more; each writes {} beside what steps write",
+            traffic.generations,
+            Bytes(each)
         );
     }
     println!("  operations   {} in all\n", traffic.operations);
@@ -121,6 +128,7 @@ fn to_json(trial: &Trial, plan: &Plan) -> serde_json::Value {
             "window": memory.window,
         },
         "traffic": plan.traffic(trial.config.storage.mode),
+        "disk_bytes": if trial.config.storage.mode == StorageMode::Memory { 0 } else { plan.disk_bytes() },
         "floor_bytes": plan.floor_bytes(trial.config.storage.mode),
     })
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use spillbench_schema::summary::TimeShares;
 
 /// What a rank is doing.
@@ -18,7 +19,7 @@ pub enum Activity {
 }
 
 /// A rank's time by activity, while training.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Ledger {
     spent: [Duration; 4],
     total: Duration,
@@ -40,6 +41,16 @@ impl Ledger {
     /// The ledger with everything since `mark` left out: what an evaluation took is not training.
     pub fn rewind(&mut self, mark: &Self) {
         self.spent = mark.spent;
+    }
+
+    /// Adds what an earlier part of the run spent.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        for (spent, before) in self.spent.iter_mut().zip(earlier.spent) {
+            *spent += before;
+        }
+        self.total += earlier.total;
+        self
     }
 
     /// The mean over ranks.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use serde::{Deserialize, Serialize};
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
 use spillbench_schedule::{
@@ -12,10 +13,11 @@ use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
     event::Split,
 };
-use spillbench_storage::{Panel, Store};
+use spillbench_storage::{Counters, Panel, Store};
 
 use crate::{
     EngineError,
+    generation::{Generation, Generations, Moved},
     layer::{InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},
     order::EpochOrder,
@@ -39,12 +41,26 @@ pub struct Shared<'a, 'r> {
     pub team: &'a Team,
     pub reducer: &'a Reducer,
     pub recorder: &'a Recorder<'r>,
+    /// What the run goes on from.
+    pub past: &'a Generation,
+    /// The store's counters then.
+    pub before: Counters,
+    /// Where generations are committed.
+    pub generations: Option<&'a Generations<'a>>,
+}
+
+impl Shared<'_, '_> {
+    /// What the store has moved since it was initialised.
+    pub fn moved(&self) -> Moved {
+        self.past.moved.and(self.before, self.store.counters())
+    }
 }
 
 /// Sum of losses from outputs, labels, rows and classes; writes its derivative by the outputs.
 type LossFunction = fn(&[f32], &[u8], usize, usize, &mut [f32]) -> f64;
 
-/// What a rank reports when it is done.
+/// What a rank has done.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct RankReport {
     /// Where its time went, evaluation left out.
     pub ledger: Ledger,
@@ -94,7 +110,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             workspace: Workspace::new(&asked, &plan.network, &plan.timeline)?,
             endpoint,
             order: EpochOrder::new(seed, plan.timeline.samples),
-            step: 0,
+            step: shared.past.step,
             ledger: Ledger::default(),
             trained: Ledger::default(),
             evaluation: None,
@@ -103,9 +119,9 @@ impl<'a, 'r> Executor<'a, 'r> {
         })
     }
 
-    /// Executes everything, first step to last.
+    /// Executes everything, from where the run goes on to the last step.
     pub fn run(mut self) -> Result<RankReport, EngineError> {
-        let mut operations = self.shared.plan.operations(self.rank).peekable();
+        let mut operations = self.shared.plan.operations_from(self.rank, self.step).peekable();
         self.set_up(&mut operations)?;
         let began = Instant::now();
         for op in operations {
@@ -116,10 +132,16 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.trained.close(began.elapsed().saturating_sub(self.evaluation_time));
             }
         }
-        Ok(RankReport {
-            ledger: self.trained,
-            bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes,
-        })
+        Ok(self.report())
+    }
+
+    /// What this rank has done since the run's beginning.
+    fn report(&self) -> RankReport {
+        let past = &self.shared.past.ranks[usize::from(self.rank.0)];
+        RankReport {
+            ledger: self.trained.after(&past.ledger),
+            bytes_sent: past.bytes_sent + self.endpoint.bytes_sent() - self.evaluation_bytes,
+        }
     }
 
     /// Brings what is pinned into memory, then waits for the others: the clock of training starts with the first step.
@@ -135,7 +157,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             }
         }
         for extent in pinned {
-            self.domain.view(self.shared.team, self.rank, extent, 0)?;
+            self.domain.view(self.shared.team, self.rank, extent, self.step)?;
         }
         self.shared.team.meet(self.rank)?;
         if self.is_scribe() {
@@ -191,6 +213,9 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.evaluation_end();
                 Ok(())
             }
+            Op::Flush { extent } => self
+                .waiting(Activity::WriteWait, |this| this.domain.flush(this.shared.team, this.rank, extent)),
+            Op::Generation { step } => self.generation(step),
             Op::Read { extent, .. } => {
                 self.waiting(Activity::WriteWait, |this| this.domain.begin_read(extent))
             }
@@ -368,9 +393,24 @@ impl<'a, 'r> Executor<'a, 'r> {
     fn step_end(&mut self, step: u64) -> Result<(), EngineError> {
         self.step = step + 1;
         if self.is_scribe() {
-            return self.shared.recorder.step_end(step, || self.shared.store.counters());
+            return self.shared.recorder.step_end(step, || self.shared.moved());
         }
         Ok(())
+    }
+
+    /// Meets the others when all have given the store what they changed, and goes on when that is committed.
+    fn generation(&mut self, step: u64) -> Result<(), EngineError> {
+        let shared = self.shared;
+        let generations =
+            shared.generations.expect("a schedule with generations has a store that commits them");
+        generations.report(self.rank, self.report());
+        self.waiting(Activity::CommWait, |this| shared.team.meet(this.rank))?;
+        self.waiting(Activity::WriteWait, |this| {
+            if this.rank == Rank(0) {
+                generations.commit(step, shared.recorder, shared.reducer)?;
+            }
+            shared.team.meet(this.rank)
+        })
     }
 
     fn begin_evaluation(&mut self) {

@@ -174,6 +174,12 @@ impl Plan {
         }
     }
 
+    /// Bytes that the extents take on disk: twice theirs where generations are committed.
+    pub fn disk_bytes(&self) -> u64 {
+        let extents: u64 = self.extents.iter().map(|extent| self.extents.bytes(extent)).sum();
+        extents * if self.generations.is_some() { 2 } else { 1 }
+    }
+
     /// Bytes that the whole run moves.
     pub fn traffic(&self, mode: StorageMode) -> Traffic {
         let mut traffic = Traffic::default();

@@ -47,16 +47,6 @@ pub struct Moved {
     pub written: u64,
 }
 
-impl Moved {
-    /// These and what a store moved between two of its states.
-    pub const fn and(self, before: Counters, after: Counters) -> Self {
-        Self {
-            read: self.read + after.bytes_read - before.bytes_read,
-            written: self.written + after.bytes_written - before.bytes_written,
-        }
-    }
-}
-
 impl Generation {
     /// Before the first step of `ranks`.
     pub fn beginning(fingerprint: String, ranks: usize) -> Self {
@@ -88,20 +78,37 @@ pub fn fingerprint(trial: &Trial, kernels: &BTreeMap<String, String>) -> String 
     hasher.finalize().to_hex().to_string()
 }
 
+/// What a part of a run goes on from.
+#[derive(Clone, Copy)]
+pub struct Origin<'a> {
+    /// What was done before.
+    pub past: &'a Generation,
+    /// The store's counters at that time.
+    pub before: Counters,
+}
+
+impl Origin<'_> {
+    /// What the store has moved since it was initialised, earlier parts included.
+    pub fn moved(&self, store: &dyn Store) -> Moved {
+        let now = store.counters();
+        Moved {
+            read: self.past.moved.read + now.bytes_read - self.before.bytes_read,
+            written: self.past.moved.written + now.bytes_written - self.before.bytes_written,
+        }
+    }
+}
+
 /// Commits the generations of a run.
 pub struct Generations<'a> {
     store: &'a DirectStore,
-    /// What this part of the run went on from.
-    past: &'a Generation,
-    /// The store's counters then.
-    before: Counters,
+    origin: Origin<'a>,
     reports: Mutex<Vec<RankReport>>,
 }
 
 impl<'a> Generations<'a> {
-    /// Those of a run that goes on from `past`, when the store's counters were as in `before`.
-    pub fn new(store: &'a DirectStore, past: &'a Generation, before: Counters) -> Self {
-        Self { store, past, before, reports: Mutex::new(past.ranks.clone()) }
+    /// Those of a run that goes on from `origin`.
+    pub fn new(store: &'a DirectStore, origin: Origin<'a>) -> Self {
+        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()) }
     }
 
     /// Takes what a rank has done so far.
@@ -117,15 +124,16 @@ impl<'a> Generations<'a> {
     pub fn commit(&self, step: u64, recorder: &Recorder, reducer: &Reducer) -> Result<(), EngineError> {
         // What was written is counted when it is complete.
         self.store.flush()?;
+        let past = self.origin.past;
         let generation = Generation {
-            fingerprint: self.past.fingerprint.clone(),
+            fingerprint: past.fingerprint.clone(),
             step,
-            resumed: self.past.resumed,
+            resumed: past.resumed,
             recorder: recorder.state()?,
             ranks: lock(&self.reports).clone(),
-            handed_over: self.past.handed_over + reducer.bytes_handed_over(),
-            moved: self.past.moved.and(self.before, self.store.counters()),
-            peak_rss_bytes: self.past.peak_rss_bytes.max(machine::peak_resident_bytes()),
+            handed_over: past.handed_over + reducer.bytes_handed_over(),
+            moved: self.origin.moved(self.store),
+            peak_rss_bytes: past.peak_rss_bytes.max(machine::peak_resident_bytes()),
         };
         let payload = serde_json::to_vec(&generation).map_err(|error| EngineError::Log(error.into()))?;
         self.store.commit(&payload)?;

@@ -13,11 +13,11 @@ use spillbench_schema::{
     config::{Loss, OptimizerConfig, TrainConfig, Update},
     event::Split,
 };
-use spillbench_storage::{Counters, Panel, Store};
+use spillbench_storage::{Panel, Store};
 
 use crate::{
     EngineError,
-    generation::{Generation, Generations, Moved},
+    generation::{Generations, Origin},
     layer::{InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},
     order::EpochOrder,
@@ -42,18 +42,9 @@ pub struct Shared<'a, 'r> {
     pub reducer: &'a Reducer,
     pub recorder: &'a Recorder<'r>,
     /// What the run goes on from.
-    pub past: &'a Generation,
-    /// The store's counters then.
-    pub before: Counters,
+    pub origin: Origin<'a>,
     /// Where generations are committed.
     pub generations: Option<&'a Generations<'a>>,
-}
-
-impl Shared<'_, '_> {
-    /// What the store has moved since it was initialised.
-    pub fn moved(&self) -> Moved {
-        self.past.moved.and(self.before, self.store.counters())
-    }
 }
 
 /// Sum of losses from outputs, labels, rows and classes; writes its derivative by the outputs.
@@ -110,7 +101,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             workspace: Workspace::new(&asked, &plan.network, &plan.timeline)?,
             endpoint,
             order: EpochOrder::new(seed, plan.timeline.samples),
-            step: shared.past.step,
+            step: shared.origin.past.step,
             ledger: Ledger::default(),
             trained: Ledger::default(),
             evaluation: None,
@@ -137,7 +128,7 @@ impl<'a, 'r> Executor<'a, 'r> {
 
     /// What this rank has done since the run's beginning.
     fn report(&self) -> RankReport {
-        let past = &self.shared.past.ranks[usize::from(self.rank.0)];
+        let past = &self.shared.origin.past.ranks[usize::from(self.rank.0)];
         RankReport {
             ledger: self.trained.after(&past.ledger),
             bytes_sent: past.bytes_sent + self.endpoint.bytes_sent() - self.evaluation_bytes,
@@ -393,7 +384,7 @@ impl<'a, 'r> Executor<'a, 'r> {
     fn step_end(&mut self, step: u64) -> Result<(), EngineError> {
         self.step = step + 1;
         if self.is_scribe() {
-            return self.shared.recorder.step_end(step, || self.shared.moved());
+            return self.shared.recorder.step_end(step, || self.shared.origin.moved(self.shared.store));
         }
         Ok(())
     }

@@ -13,13 +13,13 @@ use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{Summary, Trial, config::StorageMode, event::Split, summary::Status};
 use spillbench_storage::{
-    BufferedStore, Counters, DirectOptions, DirectStore, ExtentId, ExtentSpec, Fault, MemoryStore, MmapStore,
+    BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, Fault, MemoryStore, MmapStore,
     PageCacheOptions, Store,
 };
 
 use crate::{
     EngineError, EventLog, Progress,
-    generation::{self, Generation, Generations},
+    generation::{self, Generation, Generations, Origin},
     hash, initial, layer,
     ledger::Ledger,
     machine,
@@ -87,16 +87,15 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         payload.map(|payload| Generation::recovered(&payload, &fingerprint, state_dir)).transpose()?;
     let resumed_at = recovered.as_ref().map(|past| (past.step, plan.timeline.steps));
     opened(Opened { storage: store.describe(), kernels, resumed_at }).map_err(EngineError::Opened)?;
-    let past = match recovered {
-        Some(past) => past,
-        None => {
-            initialise(store.as_ref(), &plan, trial.seed)?;
-            Generation::beginning(fingerprint, plan.ranks())
-        }
+    let past = if let Some(past) = recovered {
+        past
+    } else {
+        initialise(store.as_ref(), &plan, trial.seed)?;
+        Generation::beginning(fingerprint, plan.ranks())
     };
     events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
-    let before = store.counters();
-    let generations = direct.as_deref().map(|store| Generations::new(store, &past, before));
+    let origin = Origin { past: &past, before: store.counters() };
+    let generations = direct.as_deref().map(|store| Generations::new(store, origin));
 
     let optimizer_rate = config.train.optimizer.learning_rate();
     let steps = plan.timeline.steps;
@@ -110,9 +109,9 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         progress,
     );
     let (reports, handed_over) =
-        run_ranks(trial, &plan, &data, &store, &recorder, &past, before, generations.as_ref())?;
+        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())?;
     store.flush()?;
-    let moved = past.moved.and(before, store.counters());
+    let moved = origin.moved(store.as_ref());
     let record = recorder.finish(moved)?;
     let weights_hash = hash::weights(store.as_ref(), &plan.network, &plan.extents)?;
 
@@ -293,8 +292,7 @@ fn run_ranks(
     data: &Dataset,
     store: &Arc<dyn Store>,
     recorder: &Recorder,
-    past: &Generation,
-    before: Counters,
+    origin: Origin,
     generations: Option<&Generations>,
 ) -> Result<(Vec<RankReport>, u64), EngineError> {
     let ranks = plan.ranks();
@@ -302,8 +300,9 @@ fn run_ranks(
     let reducer = Reducer::new(ranks);
     let layers: Vec<_> = plan.network.layers().iter().map(layer::build).collect();
     let users = if plan.strategy().shares_panels() { ranks } else { 1 };
-    let domains: Vec<Domain> =
-        (0..ranks / users).map(|_| Domain::new(Arc::clone(store), &plan.extents, users, past.step)).collect();
+    let domains: Vec<Domain> = (0..ranks / users)
+        .map(|_| Domain::new(Arc::clone(store), &plan.extents, users, origin.past.step))
+        .collect();
     let shared = Shared {
         plan,
         train: &trial.config.train,
@@ -314,8 +313,7 @@ fn run_ranks(
         team: &team,
         reducer: &reducer,
         recorder,
-        past,
-        before,
+        origin,
         generations,
     };
     let first_error = std::sync::Mutex::new(None::<EngineError>);

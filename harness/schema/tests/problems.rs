@@ -244,7 +244,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
     check(
         "generations at no step",
         &[("{ mode: memory }", "{ mode: direct, memory_budget: 1GiB, generations: { every: 0 } }")],
-        &["s.yaml:17:78: `storage.generations.every` is 0; it must be 1 or more"],
+        &["s.yaml:17:73: `storage.generations.every` is 0, but must be at least 1"],
     );
     check(
         "groups of nothing that hold too little",

@@ -66,6 +66,9 @@ pub struct RunArguments {
     /// Stop at the first trial that fails
     #[arg(long)]
     pub fail_fast: bool,
+    /// Start trials that were cut off again from their first step, not from their last generation
+    #[arg(long)]
+    pub fresh: bool,
     /// End a trial that takes longer than this
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,

@@ -87,12 +87,9 @@ fn print(trial: &Trial, plan: &Plan) {
         Bytes(memory.window)
     );
     if config.storage.mode != StorageMode::Memory {
-        let panels: u64 = plan.extents.iter().map(|extent| plan.extents.bytes(extent)).sum();
-        // What one step spills is overwritten by the next.
-        let disk = panels + plan.activations.spilled_bytes();
         println!(
             "  storage      {} on disk; a step reads {}, writes {}, no schedule less than {} in all",
-            Bytes(disk),
+            Bytes(plan.disk_bytes()),
             per_step(traffic.train_read),
             per_step(traffic.train_written),
             per_step(plan.floor_bytes(config.storage.mode))
@@ -107,6 +104,14 @@ fn print(trial: &Trial, plan: &Plan) {
         println!("  order        {how}: at least {bytes} and {:.3} s a step", price.seconds);
     }
     print_activations(plan, per_step(traffic.activations_written), per_step(traffic.activations_read));
+    if let Some(every) = plan.generations {
+        let each = traffic.generations_written.checked_div(traffic.generations).unwrap_or(0);
+        println!(
+            "  generations  {}, one in {every} steps or more; each writes {} beside what steps write",
+            traffic.generations,
+            Bytes(each)
+        );
+    }
     println!("  operations   {} in all\n", traffic.operations);
 }
 
@@ -160,6 +165,7 @@ fn to_json(trial: &Trial, plan: &Plan) -> serde_json::Value {
         },
         "activations": { "policies": plan.activations.policies(), "price": plan.price },
         "traffic": plan.traffic(trial.config.storage.mode),
+        "disk_bytes": if trial.config.storage.mode == StorageMode::Memory { 0 } else { plan.disk_bytes() },
         "floor_bytes": plan.floor_bytes(trial.config.storage.mode),
     })
 }

@@ -26,6 +26,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         results: arguments.study.results.clone(),
         scenario,
         fail_fast: arguments.fail_fast,
+        fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
     };
     let style = if arguments.json { Style::Json } else { Style::detect() };

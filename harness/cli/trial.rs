@@ -1,7 +1,7 @@
 //! `spillbench trial`: one prepared trial, in this process.
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{BufWriter, Write},
     path::Path,
     process::Command,
@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use spillbench_data::DataLocations;
-use spillbench_engine::{Environment, Opened, Progress};
+use spillbench_engine::{EngineError, Environment, Opened, Progress};
 use spillbench_runner::{ChildLine, TrialFolder, watch_parent, write_atomically};
 use spillbench_schema::{Trial, summary::Manifest};
 
@@ -23,27 +23,46 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let trial = Trial::from_resolved_yaml(&text).with_context(|| format!("in {}", path.display()))?;
     let log = folder.join("events.jsonl");
-    let log = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
+    // Not truncated: a run that goes on keeps what was logged up to its last generation.
+    let log = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&log)
+        .with_context(|| format!("cannot create {}", log.display()))?;
     let mut events = BufWriter::new(log);
     let mut progress = |progress: Progress| {
         let Progress { step, steps, loss } = progress;
-        if let Ok(line) = serde_json::to_string(&ChildLine { step, steps, loss }) {
-            // Nobody may be listening.
-            let _ = writeln!(std::io::stdout(), "{line}");
-        }
+        say(&ChildLine { step, steps, loss, resumed: false });
     };
-    let summary = spillbench_engine::train(
+    let trained = spillbench_engine::train(
         &trial,
         Environment {
             state_dir: &place.state(&trial),
             locations: &DataLocations::from_env(),
             events: &mut events,
             progress: &mut progress,
-            opened: &mut |opened| Ok(write_manifest(folder, &trial, opened)?),
+            opened: &mut |opened| {
+                if let Some((step, steps)) = opened.resumed_at {
+                    say(&ChildLine { step, steps, loss: None, resumed: true });
+                }
+                Ok(write_manifest(folder, &trial, opened)?)
+            },
+            fault: None,
         },
-    )?;
-    place.finish(&summary)?;
+    );
+    if trained.as_ref().is_err_and(EngineError::is_certain_to_repeat) {
+        place.remove_state(&trial)?;
+    }
+    place.finish(&trained?)?;
     Ok(Exit::Fine)
+}
+
+fn say(line: &ChildLine) {
+    if let Ok(line) = serde_json::to_string(line) {
+        // Nobody may be listening.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
 }
 
 fn write_manifest(folder: &Path, trial: &Trial, opened: Opened) -> Result<(), anyhow::Error> {

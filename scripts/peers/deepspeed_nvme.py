@@ -44,7 +44,7 @@ def configuration(folder, width, batch):
                 "pin_memory": False,
             },
             "offload_optimizer": {
-                "device": "nvme", "nvme_path": folder, "buffer_count": 4, "pin_memory": False,
+                "device": "nvme", "nvme_path": folder, "buffer_count": 12, "pin_memory": False,
                 "pipeline_read": True, "pipeline_write": True,
             },
         },

@@ -133,21 +133,50 @@ impl Study {
         });
     }
 
-    /// Processes that train a trial of this study.
+    /// Command lines of processes that train a trial of this study.
     pub fn children(&self) -> Vec<String> {
+        self.processes().into_values().collect()
+    }
+
+    /// Those processes, by number.
+    pub fn processes(&self) -> BTreeMap<u32, String> {
         let needle = b"trial\0results/small/";
         let processes =
             fs::read_dir("/proc").expect("/proc").filter_map(Result::ok).map(|entry| entry.path());
         processes
             .filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == self.folder.path()))
-            .filter_map(|path| fs::read(path.join("cmdline")).ok())
-            .filter(|line| line.windows(needle.len()).any(|window| window == needle))
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter_map(|path| {
+                let number = path.file_name()?.to_str()?.parse().ok()?;
+                let line = fs::read(path.join("cmdline")).ok()?;
+                let trains = line.windows(needle.len()).any(|window| window == needle);
+                trains.then(|| (number, String::from_utf8_lossy(&line).replace('\0', " ")))
+            })
             .collect()
     }
 }
 
 impl Running {
+    /// Kills the program and the processes that it started for `study` at once, and waits until they are gone; false
+    /// if it had ended before.
+    pub fn kill_with_children(mut self, study: &Study) -> bool {
+        if self.0.try_wait().expect("a status").is_some() {
+            return false;
+        }
+        let children = study.processes().into_keys();
+        let numbers: Vec<String> =
+            [self.0.id()].into_iter().chain(children).map(|number| number.to_string()).collect();
+        // One of them may have ended in between.
+        let _ = Command::new("kill").arg("-KILL").args(&numbers).stderr(Stdio::null()).status();
+        self.0.wait().expect("a status");
+        eventually("its processes are gone", || study.processes().is_empty());
+        true
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("a status").is_some()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();

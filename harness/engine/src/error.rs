@@ -1,5 +1,7 @@
 //! What can go wrong in a trial.
 
+use std::path::PathBuf;
+
 use spillbench_data::DataError;
 use spillbench_schedule::PlanError;
 use spillbench_storage::StorageError;
@@ -26,6 +28,16 @@ pub enum EngineError {
     /// Who was told what is used did not accept it.
     #[error(transparent)]
     Opened(Box<dyn std::error::Error + Send + Sync>),
+    /// A generation that cannot be gone on from.
+    #[error(
+        "the generation in {} was committed by another version of this program, on another kind of processor or for \
+         another trial; start again from the first step with `spillbench run --fresh`",
+        dir.display()
+    )]
+    OtherGeneration {
+        /// The store's folder.
+        dir: PathBuf,
+    },
     /// A thread or its pool cannot be made.
     #[error("starting the threads of rank {rank}: {cause}")]
     Threads {
@@ -48,4 +60,11 @@ pub enum EngineError {
         /// Who stopped.
         rank: u16,
     },
+}
+
+impl EngineError {
+    /// Whether a run that went on from its last generation would come to the same error again.
+    pub const fn is_certain_to_repeat(&self) -> bool {
+        matches!(self, Self::Diverged { .. })
+    }
 }

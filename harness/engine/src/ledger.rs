@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use spillbench_schema::summary::TimeShares;
 
 /// What a rank is doing.
@@ -20,7 +21,7 @@ pub enum Activity {
 }
 
 /// A rank's time by activity, while training.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Ledger {
     spent: [Duration; 5],
     total: Duration,
@@ -51,6 +52,16 @@ impl Ledger {
             *spent = spent.saturating_sub(before);
         }
         Self::mean(&[Self { spent, total }])
+    }
+
+    /// Adds what an earlier part of the run spent.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        for (spent, before) in self.spent.iter_mut().zip(earlier.spent) {
+            *spent += before;
+        }
+        self.total += earlier.total;
+        self
     }
 
     /// The mean over ranks.

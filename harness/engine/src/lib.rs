@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod event_log;
+mod generation;
 mod hash;
 mod initial;
 mod layer;
@@ -25,6 +27,7 @@ mod transport;
 mod workspace;
 
 pub use error::EngineError;
+pub use event_log::EventLog;
 pub use machine::machine;
 pub use recorder::Progress;
 pub use trainer::{Environment, Opened, open_plan, train};

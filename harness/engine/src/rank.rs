@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use spillbench_data::{Dataset, Samples};
 use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
 use spillbench_schedule::{
@@ -21,6 +22,7 @@ use spillbench_storage::{Counters, Panel, Store};
 
 use crate::{
     EngineError,
+    generation::{Generations, Origin},
     layer::{InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},
     order::EpochOrder,
@@ -43,12 +45,17 @@ pub struct Shared<'a, 'r> {
     pub team: &'a Team,
     pub reducer: &'a Reducer,
     pub recorder: &'a Recorder<'r>,
+    /// What the run goes on from.
+    pub origin: Origin<'a>,
+    /// Where generations are committed.
+    pub generations: Option<&'a Generations<'a>>,
 }
 
 /// Sum of losses from outputs, labels, rows and classes; writes its derivative by the outputs.
 type LossFunction = fn(&[f32], &[u8], usize, usize, &mut [f32]) -> f64;
 
-/// What a rank reports when it is done.
+/// What a rank has done.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct RankReport {
     /// Where its time went, evaluation left out.
     pub ledger: Ledger,
@@ -103,7 +110,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             workspace: Workspace::new(&asked, &plan.network, &plan.timeline),
             endpoint,
             order: EpochOrder::new(seed, plan.timeline.samples),
-            step: 0,
+            step: shared.origin.past.step,
             ledger: Ledger::default(),
             trained: Ledger::default(),
             evaluation: None,
@@ -118,9 +125,9 @@ impl<'a, 'r> Executor<'a, 'r> {
         }
     }
 
-    /// Executes everything, first step to last.
+    /// Executes everything, from where the run goes on to the last step.
     pub fn run(mut self) -> Result<RankReport, EngineError> {
-        let mut operations = self.shared.plan.operations(self.rank).peekable();
+        let mut operations = self.shared.plan.operations_from(self.rank, self.step).peekable();
         self.set_up(&mut operations)?;
         let began = Instant::now();
         self.begin_span();
@@ -136,10 +143,16 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.trained.close(began.elapsed().saturating_sub(self.evaluation_time));
             }
         }
-        Ok(RankReport {
-            ledger: self.trained,
-            bytes_sent: self.endpoint.bytes_sent() - self.evaluation_bytes,
-        })
+        Ok(self.report())
+    }
+
+    /// What this rank has done since the run's beginning.
+    fn report(&self) -> RankReport {
+        let past = &self.shared.origin.past.ranks[usize::from(self.rank.0)];
+        RankReport {
+            ledger: self.trained.after(&past.ledger),
+            bytes_sent: past.bytes_sent + self.endpoint.bytes_sent() - self.evaluation_bytes,
+        }
     }
 
     /// Brings what is pinned into memory, then waits for the others: the clock of training starts with the first step.
@@ -155,7 +168,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             }
         }
         for extent in pinned {
-            self.domain.view(self.shared.team, self.rank, extent, 0)?;
+            self.domain.view(self.shared.team, self.rank, extent, self.step)?;
         }
         self.shared.team.meet(self.rank)?;
         if self.is_scribe() {
@@ -217,6 +230,9 @@ impl<'a, 'r> Executor<'a, 'r> {
                 self.evaluation_end();
                 Ok(())
             }
+            Op::Flush { extent } => self
+                .waiting(Activity::WriteWait, |this| this.domain.flush(this.shared.team, this.rank, extent)),
+            Op::Generation { step } => self.generation(step),
             Op::Read { extent, .. } => {
                 self.waiting(Activity::BufferWait, |this| this.domain.begin_read(extent))
             }
@@ -399,7 +415,7 @@ impl<'a, 'r> Executor<'a, 'r> {
     fn step_end(&mut self, step: u64) -> Result<(), EngineError> {
         self.step = step + 1;
         if self.is_scribe() {
-            return self.shared.recorder.step_end(step, || self.shared.store.counters());
+            return self.shared.recorder.step_end(step, || self.shared.origin.moved(self.shared.store));
         }
         Ok(())
     }
@@ -422,6 +438,21 @@ impl<'a, 'r> Executor<'a, 'r> {
         self.span.length = self.shared.recorder.span(duration, moved, time_s)?;
         self.begin_span();
         Ok(())
+    }
+
+    /// Meets the others when all have given the store what they changed, and goes on when that is committed.
+    fn generation(&mut self, step: u64) -> Result<(), EngineError> {
+        let shared = self.shared;
+        let generations =
+            shared.generations.expect("a schedule with generations has a store that commits them");
+        generations.report(self.rank, self.report());
+        self.waiting(Activity::CommWait, |this| shared.team.meet(this.rank))?;
+        self.waiting(Activity::WriteWait, |this| {
+            if this.rank == Rank(0) {
+                generations.commit(step, shared.recorder, shared.reducer)?;
+            }
+            shared.team.meet(this.rank)
+        })
     }
 
     fn begin_evaluation(&mut self) -> Result<(), EngineError> {

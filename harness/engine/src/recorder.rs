@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::Write,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use spillbench_schedule::Timeline;
 use spillbench_schema::{
     Event,
@@ -15,7 +15,7 @@ use spillbench_schema::{
 };
 use spillbench_storage::Counters;
 
-use crate::{EngineError, machine, team::lock};
+use crate::{EngineError, EventLog, generation::Moved, machine, team::lock};
 
 /// How far a trial has come; told at most ten times a second.
 #[derive(Debug, Clone, Copy)]
@@ -48,41 +48,79 @@ pub struct Recorder<'a> {
 }
 
 struct Inner<'a> {
-    events: &'a mut (dyn Write + Send),
+    events: &'a mut dyn EventLog,
     progress: &'a mut (dyn FnMut(Progress) + Send),
     began: Instant,
     last: Instant,
     last_progress: Instant,
+    /// Losses of steps not yet complete, by chunk.
+    pending: VecDeque<Vec<Option<f64>>>,
+    /// Evaluations under way, by step and split.
+    scores: BTreeMap<(u64, Split), Vec<Option<Score>>>,
+    kept: State,
+}
+
+/// What a recorder needs to go on after a generation, at which no step and no evaluation is under way.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    /// Wall time of the run's earlier parts.
+    pub wall_s: f64,
+    /// Length of the log.
+    pub log_bytes: u64,
     /// Durations of all steps.
     step_s: Vec<f32>,
     train_s: f64,
-    /// Losses of steps not yet complete, the first one's number, and sums by chunk.
-    first_pending: u64,
-    pending: VecDeque<Vec<Option<f64>>>,
+    samples: u64,
+    /// Steps whose losses are complete.
+    complete: u64,
     /// Sum of losses and samples of the log line under way.
+    #[serde(with = "exact")]
     line_loss: f64,
     line_samples: usize,
-    samples: u64,
-    ready_lines: VecDeque<(u64, f64)>,
-    last_line: Option<f64>,
+    ready_lines: VecDeque<Line>,
+    last_line: Option<Line>,
     /// Spans written, and the seconds that they cover.
     spans: u64,
     spans_s: f64,
-    /// Evaluations under way, by step and split.
-    scores: BTreeMap<(u64, Split), Vec<Option<Score>>>,
     evaluations: BTreeMap<Split, Evaluation>,
+}
+
+/// A line of the log with a training loss.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Line {
+    /// Steps done.
+    done: u64,
+    /// Mean loss since the line before.
+    #[serde(with = "exact")]
+    loss: f64,
 }
 
 /// Sum of losses and correct answers of a chunk.
 type Score = (f64, usize);
 
 /// The outcome of an evaluation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean loss.
+    #[serde(with = "exact")]
     pub loss: f64,
     /// Percent correct.
+    #[serde(with = "exact")]
     pub accuracy: f64,
+}
+
+/// Numbers by their bits: text would round them, and not every reader of text rounds back.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(value.to_bits())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        u64::deserialize(deserializer).map(f64::from_bits)
+    }
 }
 
 /// What the recorder knows at the end.
@@ -100,13 +138,14 @@ pub struct Record {
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder that writes to `events`; `began` is when the trial's clock started.
+    /// A recorder that goes on from `kept` and writes to `events`; `began` is when the trial's clock started.
     pub fn new(
         timeline: &'a Timeline,
         interval: u64,
         learning_rate: impl Fn(u64) -> f64 + Send + Sync + 'a,
         began: Instant,
-        events: &'a mut (dyn Write + Send),
+        kept: State,
+        events: &'a mut dyn EventLog,
         progress: &'a mut (dyn FnMut(Progress) + Send),
     ) -> Self {
         let inner = Inner {
@@ -115,19 +154,9 @@ impl<'a> Recorder<'a> {
             began,
             last: began,
             last_progress: began,
-            step_s: Vec::new(),
-            train_s: 0.0,
-            first_pending: 0,
             pending: VecDeque::new(),
-            line_loss: 0.0,
-            line_samples: 0,
-            samples: 0,
-            ready_lines: VecDeque::new(),
-            last_line: None,
-            spans: 0,
-            spans_s: 0.0,
             scores: BTreeMap::new(),
-            evaluations: BTreeMap::new(),
+            kept,
         };
         Self {
             timeline,
@@ -138,14 +167,18 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Training begins now.
+    /// Training begins, or goes on, now.
     ///
     /// # Errors
     /// The log cannot be written.
     pub fn started(&self, parameters: u64) -> Result<(), EngineError> {
         let mut inner = lock(&self.inner);
         inner.last = Instant::now();
-        let event = Event::Started { t_s: inner.t_s(), steps: self.timeline.steps, parameters };
+        let (t_s, steps) = (inner.t_s(), self.timeline.steps);
+        let event = match inner.kept.complete {
+            0 => Event::Started { t_s, steps, parameters },
+            step => Event::Resumed { t_s, step },
+        };
         inner.write(&event)
     }
 
@@ -162,12 +195,23 @@ impl<'a> Recorder<'a> {
     ) -> Result<Duration, EngineError> {
         let mut inner = lock(&self.inner);
         let (t_s, duration_s) = (inner.t_s(), duration.as_secs_f64());
-        let train_s = inner.spans_s;
-        inner.spans_s += duration_s;
-        inner.spans += 1;
+        let train_s = inner.kept.spans_s;
+        inner.kept.spans_s += duration_s;
+        inner.kept.spans += 1;
         let Counters { bytes_read, bytes_written, .. } = moved;
         inner.write(&Event::Span { t_s, train_s, duration_s, bytes_read, bytes_written, time_s })?;
-        Ok(SHORTEST_SPAN * 2_u32.saturating_pow((inner.spans / SPANS_OF_A_LENGTH) as u32))
+        Ok(SHORTEST_SPAN * 2_u32.saturating_pow((inner.kept.spans / SPANS_OF_A_LENGTH) as u32))
+    }
+
+    /// What is needed to go on from a generation, with the log so far on stable storage.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn state(&self) -> Result<State, EngineError> {
+        let mut inner = lock(&self.inner);
+        assert!(inner.pending.is_empty() && inner.scores.is_empty(), "a generation is between steps");
+        inner.events.sync().map_err(EngineError::Log)?;
+        Ok(State { wall_s: inner.t_s(), ..inner.kept.clone() })
     }
 
     /// Sum of the losses of one chunk of a step's mini-batch.
@@ -177,7 +221,7 @@ impl<'a> Recorder<'a> {
     pub fn loss(&self, step: u64, chunk: u16, sum: f64) -> Result<(), EngineError> {
         let mut inner = lock(&self.inner);
         let chunks = self.timeline.chunks();
-        let position = (step - inner.first_pending) as usize;
+        let position = (step - inner.kept.complete) as usize;
         while inner.pending.len() <= position {
             inner.pending.push_back(vec![None; chunks]);
         }
@@ -185,8 +229,8 @@ impl<'a> Recorder<'a> {
         while let Some(sum) = inner.pending.front().and_then(|sums| sums.iter().copied().sum::<Option<f64>>())
         {
             inner.pending.pop_front();
-            let step = inner.first_pending;
-            inner.first_pending += 1;
+            let step = inner.kept.complete;
+            inner.kept.complete += 1;
             self.step_loss(&mut inner, step, sum)?;
         }
         Ok(())
@@ -197,59 +241,59 @@ impl<'a> Recorder<'a> {
         if !sum.is_finite() {
             return Err(EngineError::Diverged { step, loss: sum });
         }
-        inner.line_loss += sum;
-        inner.line_samples += rows;
+        let kept = &mut inner.kept;
+        kept.line_loss += sum;
+        kept.line_samples += rows;
         if (step + 1).is_multiple_of(self.log_every) || step + 1 == self.timeline.steps {
-            let mean = inner.line_loss / inner.line_samples as f64;
-            inner.ready_lines.push_back((step + 1, mean));
-            (inner.line_loss, inner.line_samples) = (0.0, 0);
+            let loss = kept.line_loss / kept.line_samples as f64;
+            kept.ready_lines.push_back(Line { done: step + 1, loss });
+            (kept.line_loss, kept.line_samples) = (0.0, 0);
         }
         Ok(())
     }
 
-    /// The last rank is done with a step. `counters` are the store's.
+    /// The last rank is done with a step. `moved` is what the store has moved.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn step_end(&self, step: u64, counters: impl Fn() -> Counters) -> Result<(), EngineError> {
+    pub fn step_end(&self, step: u64, moved: impl Fn() -> Moved) -> Result<(), EngineError> {
         let mut inner = lock(&self.inner);
         let now = Instant::now();
         let seconds = (now - inner.last).as_secs_f64();
         inner.last = now;
-        inner.train_s += seconds;
-        inner.step_s.push(seconds as f32);
-        inner.samples += self.timeline.batch(step).1.len() as u64;
+        inner.kept.train_s += seconds;
+        inner.kept.step_s.push(seconds as f32);
+        inner.kept.samples += self.timeline.batch(step).1.len() as u64;
         // Lines wait for losses that other ranks have yet to report, and for the end of their step.
-        while let Some(&(done, loss)) = inner.ready_lines.front().filter(|(done, _)| *done <= step + 1) {
-            inner.ready_lines.pop_front();
-            self.write_line(&mut inner, done, loss, counters())?;
+        while let Some(&line) = inner.kept.ready_lines.front().filter(|line| line.done <= step + 1) {
+            inner.kept.ready_lines.pop_front();
+            self.write_line(&mut inner, line, moved())?;
         }
         if now - inner.last_progress >= PROGRESS_INTERVAL || step + 1 == self.timeline.steps {
             inner.last_progress = now;
-            let progress = Progress { step: step + 1, steps: self.timeline.steps, loss: inner.last_line };
+            let progress = Progress {
+                step: step + 1,
+                steps: self.timeline.steps,
+                loss: inner.kept.last_line.map(|line| line.loss),
+            };
             (inner.progress)(progress);
         }
         Ok(())
     }
 
-    fn write_line(
-        &self,
-        inner: &mut Inner,
-        done: u64,
-        loss: f64,
-        counters: Counters,
-    ) -> Result<(), EngineError> {
+    fn write_line(&self, inner: &mut Inner, line: Line, moved: Moved) -> Result<(), EngineError> {
+        let Line { done, loss } = line;
         let covered = ((done - 1) % self.log_every + 1) as usize;
-        let times =
-            &inner.step_s[(done as usize).saturating_sub(covered)..(done as usize).min(inner.step_s.len())];
+        let times = &inner.kept.step_s
+            [(done as usize).saturating_sub(covered)..(done as usize).min(inner.kept.step_s.len())];
         let step_time_s = times.iter().map(|time| f64::from(*time)).sum::<f64>() / times.len().max(1) as f64;
-        inner.last_line = Some(loss);
+        inner.kept.last_line = Some(line);
         let t_s = inner.t_s();
         inner.write(&Event::Step {
             t_s,
-            train_s: inner.train_s,
+            train_s: inner.kept.train_s,
             step: done,
-            samples: inner.samples,
+            samples: inner.kept.samples,
             loss,
             learning_rate: (self.learning_rate)(done - 1),
             step_time_s,
@@ -258,8 +302,8 @@ impl<'a> Recorder<'a> {
             t_s,
             step: done,
             rss_bytes: machine::resident_bytes(),
-            bytes_read: counters.bytes_read,
-            bytes_written: counters.bytes_written,
+            bytes_read: moved.read,
+            bytes_written: moved.written,
         })
     }
 
@@ -293,7 +337,7 @@ impl<'a> Recorder<'a> {
             return Err(EngineError::Diverged { step: step - 1, loss });
         }
         let evaluation = Evaluation { loss: loss / samples, accuracy: 100.0 * correct as f64 / samples };
-        inner.evaluations.insert(split, evaluation);
+        inner.kept.evaluations.insert(split, evaluation);
         let Evaluation { loss, accuracy } = evaluation;
         let event = Event::Evaluation { t_s: inner.t_s(), step, split, loss, accuracy };
         inner.write(&event)
@@ -309,38 +353,42 @@ impl<'a> Recorder<'a> {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn finish(self, counters: Counters) -> Result<Record, EngineError> {
+    pub fn finish(self, moved: Moved) -> Result<Record, EngineError> {
         let mut inner = lock(&self.inner);
-        while let Some((done, loss)) = inner.ready_lines.pop_front() {
-            self.write_line(&mut inner, done, loss, counters)?;
+        while let Some(line) = inner.kept.ready_lines.pop_front() {
+            self.write_line(&mut inner, line, moved)?;
         }
         let event = Event::Finished { t_s: inner.t_s() };
         inner.write(&event)?;
         inner.events.flush().map_err(EngineError::Log)?;
-        let means =
-            inner.step_s.chunks(self.interval).map(|block| block.iter().sum::<f32>() / block.len() as f32);
+        let means = inner
+            .kept
+            .step_s
+            .chunks(self.interval)
+            .map(|block| block.iter().sum::<f32>() / block.len() as f32);
         let mut sorted: Vec<f32> = means.collect();
         sorted.sort_by(f32::total_cmp);
         let at = |share: f64| sorted.get((share * (sorted.len() - 1) as f64).round() as usize);
         let quantile = |share| at(share).map_or(0.0, |seconds| f64::from(*seconds));
         Ok(Record {
-            train_s: inner.train_s,
+            train_s: inner.kept.train_s,
             step_time_s: Durations { median: quantile(0.5), p05: quantile(0.05), p95: quantile(0.95) },
-            train_loss: inner.last_line.unwrap_or(f64::NAN),
-            samples: inner.samples,
-            evaluations: std::mem::take(&mut inner.evaluations),
+            train_loss: inner.kept.last_line.map_or(f64::NAN, |line| line.loss),
+            samples: inner.kept.samples,
+            evaluations: std::mem::take(&mut inner.kept.evaluations),
         })
     }
 }
 
 impl Inner<'_> {
     fn t_s(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        self.kept.wall_s + self.began.elapsed().as_secs_f64()
     }
 
     fn write(&mut self, event: &Event) -> Result<(), EngineError> {
         let mut line = serde_json::to_vec(event).map_err(|error| EngineError::Log(error.into()))?;
         line.push(b'\n');
+        self.kept.log_bytes += line.len() as u64;
         self.events.write_all(&line).map_err(EngineError::Log)
     }
 }

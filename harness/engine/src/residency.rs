@@ -40,9 +40,9 @@ enum Presence {
 }
 
 impl Domain {
-    /// A domain of `users` ranks over a store; nothing is in memory yet.
-    pub fn new(store: Arc<dyn Store>, extents: &Extents, users: usize) -> Self {
-        let entry = || Entry { presence: Presence::Absent, updates: 0, uses: vec![0; users] };
+    /// A domain of `users` ranks over a store, `step` steps after the beginning; nothing is in memory yet.
+    pub fn new(store: Arc<dyn Store>, extents: &Extents, users: usize, step: u64) -> Self {
+        let entry = || Entry { presence: Presence::Absent, updates: step, uses: vec![0; users] };
         let entries = Mutex::new((0..extents.len()).map(|_| entry()).collect());
         Self { store, extents: extents.clone(), users, entries, changed: Condvar::new() }
     }
@@ -127,6 +127,18 @@ impl Domain {
     pub fn begin_write(&self, team: &Team, rank: Rank, extent: Extent) -> Result<(), EngineError> {
         let panel = self.leave(team, rank, extent)?;
         Ok(self.store.begin_write(self.id(extent), panel)?)
+    }
+
+    /// Starts writing an extent that stays, when all ranks have used it as often as `rank` has. Nobody changes it until
+    /// the store has been flushed.
+    ///
+    /// # Errors
+    /// The store, or another rank, failed.
+    pub fn flush(&self, team: &Team, rank: Rank, extent: Extent) -> Result<(), EngineError> {
+        let panel = self.leave(team, rank, extent)?;
+        self.store.begin_write(self.id(extent), Arc::clone(&panel))?;
+        self.put_back(extent, panel, false);
+        Ok(())
     }
 
     /// Gives up an unchanged extent, when all ranks have used it as often as `rank` has.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::Path,
     sync::{Arc, PoisonError},
     thread,
@@ -14,12 +13,14 @@ use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{ActivationExtent, Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{Summary, Trial, config::StorageMode, event::Split, summary::Status};
 use spillbench_storage::{
-    BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, MmapStore,
+    BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, Fault, MemoryStore, MmapStore,
     PageCacheOptions, Store,
 };
 
 use crate::{
-    EngineError, Progress, hash, initial, layer,
+    EngineError, EventLog, Progress,
+    generation::{self, Generation, Generations, Origin},
+    hash, initial, layer,
     ledger::Ledger,
     machine,
     rank::{Executor, RankReport, Shared},
@@ -32,16 +33,18 @@ use crate::{
 
 /// What a trial is given by its surroundings.
 pub struct Environment<'a> {
-    /// Where extents lie.
+    /// Where extents lie. A generation of the same trial that lies there is gone on from.
     pub state_dir: &'a Path,
     /// Where data sets lie.
     pub locations: &'a DataLocations,
     /// The event log.
-    pub events: &'a mut (dyn Write + Send),
+    pub events: &'a mut dyn EventLog,
     /// Told how far the trial has come.
     pub progress: &'a mut (dyn FnMut(Progress) + Send),
     /// Told once what is used, before the first step.
     pub opened: &'a mut dyn FnMut(Opened) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    /// An operation of a direct store to make fail: for tests of what happens then.
+    pub fault: Option<Fault>,
 }
 
 /// What a trial uses, known once its store is open.
@@ -50,6 +53,8 @@ pub struct Opened {
     pub storage: String,
     /// The kernel of each product.
     pub kernels: BTreeMap<String, String>,
+    /// Steps done and steps in all, where a run that was cut off goes on.
+    pub resumed_at: Option<(u64, u64)>,
 }
 
 /// The schedule of a trial on this machine, without loading data or opening a store.
@@ -70,15 +75,27 @@ pub fn open_plan(trial: &Trial) -> Result<Plan, EngineError> {
 /// See [`EngineError`]; of several ranks that fail, the first one's error.
 pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineError> {
     let began = Instant::now();
-    let Environment { state_dir, locations, events, progress, opened } = environment;
+    let Environment { state_dir, locations, events, progress, opened, fault } = environment;
     let config = &trial.config;
     let plan = open_plan(trial)?;
     let input = &config.network.input;
     let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
-    let store = open_store(trial, &plan, state_dir)?;
-    opened(Opened { storage: store.describe(), kernels: kernels(&plan) }).map_err(EngineError::Opened)?;
-    initialise(store.as_ref(), &plan, trial.seed)?;
-    let before = store.counters();
+    let kernels = kernels(&plan);
+    let fingerprint = generation::fingerprint(trial, &kernels);
+    let OpenStore { store, direct, payload } = open_store(trial, &plan, state_dir, fault)?;
+    let recovered =
+        payload.map(|payload| Generation::recovered(&payload, &fingerprint, state_dir)).transpose()?;
+    let resumed_at = recovered.as_ref().map(|past| (past.step, plan.timeline.steps));
+    opened(Opened { storage: store.describe(), kernels, resumed_at }).map_err(EngineError::Opened)?;
+    let past = if let Some(past) = recovered {
+        past
+    } else {
+        initialise(store.as_ref(), &plan, trial.seed)?;
+        Generation::beginning(fingerprint, plan.ranks())
+    };
+    events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
+    let origin = Origin { past: &past, before: store.counters() };
+    let generations = direct.as_deref().map(|store| Generations::new(store, origin));
 
     let optimizer_rate = config.train.optimizer.learning_rate();
     let steps = plan.timeline.steps;
@@ -87,26 +104,33 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         config.parallelism.interval(),
         move |step| optimizer_rate * config.train.schedule.factor(step, steps),
         began,
+        past.recorder.clone(),
         events,
         progress,
     );
-    let (reports, handed_over) = run_ranks(trial, &plan, &data, &store, &recorder)?;
-    let record = recorder.finish(store.counters())?;
+    let (reports, handed_over) =
+        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())?;
     store.flush()?;
-    let after = store.counters();
+    let moved = origin.moved(store.as_ref());
+    let record = recorder.finish(moved)?;
     let weights_hash = hash::weights(store.as_ref(), &plan.network, &plan.extents)?;
 
     let traffic = plan.traffic(config.storage.mode);
-    let moved = (after.bytes_read - before.bytes_read, after.bytes_written - before.bytes_written);
+    // Whenever the run goes on, what is pinned is brought back once more.
+    let brought_back = past.resumed * plan.memory.pinned;
     let outcome = Outcome {
         ledgers: reports.iter().map(|report| report.ledger).collect(),
-        // What moved beside the training steps is the schedule's own count: pinned extents and evaluations.
-        bytes_read: moved.0 - traffic.other_read,
-        bytes_written: moved.1 - traffic.other_written,
+        // What moved beside the training steps is the schedule's own count: pinned extents, evaluations, generations.
+        bytes_read: moved.read - traffic.other_read - brought_back,
+        bytes_written: moved.written - traffic.other_written - traffic.generations_written,
         io_planned: traffic.train_read + traffic.train_written,
-        bytes_communicated: handed_over + reports.iter().map(|report| report.bytes_sent).sum::<u64>(),
+        bytes_communicated: past.handed_over
+            + handed_over
+            + reports.iter().map(|report| report.bytes_sent).sum::<u64>(),
         weights_hash,
-        wall_s: began.elapsed().as_secs_f64(),
+        resumed: past.resumed,
+        wall_s: past.recorder.wall_s + began.elapsed().as_secs_f64(),
+        peak_rss_bytes: past.peak_rss_bytes.max(machine::peak_resident_bytes()),
     };
     Ok(summary(trial, &plan, &record, outcome))
 }
@@ -119,7 +143,9 @@ struct Outcome {
     io_planned: u64,
     bytes_communicated: u64,
     weights_hash: String,
+    resumed: u64,
     wall_s: f64,
+    peak_rss_bytes: u64,
 }
 
 fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Summary {
@@ -143,11 +169,12 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
         test_loss: test.map_or(f64::NAN, |test| test.loss),
         validation_accuracy: record.evaluations.get(&Split::Validation).map(|split| split.accuracy),
         train_loss: record.train_loss,
+        resumed: outcome.resumed,
         wall_s: outcome.wall_s,
         train_s: record.train_s,
         step_time_s: record.step_time_s,
         samples_per_s: record.samples as f64 / record.train_s,
-        peak_rss_bytes: machine::peak_resident_bytes(),
+        peak_rss_bytes: outcome.peak_rss_bytes,
         memory_budget_bytes: config.storage.memory_budget.map(|budget| budget.0),
         bytes_read: outcome.bytes_read,
         bytes_written: outcome.bytes_written,
@@ -159,7 +186,32 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
     }
 }
 
-fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn Store>, EngineError> {
+/// A trial's store.
+struct OpenStore {
+    store: Arc<dyn Store>,
+    /// The same, where generations are committed.
+    direct: Option<Arc<DirectStore>>,
+    /// Of the last generation committed in it, if there is one.
+    payload: Option<Vec<u8>>,
+}
+
+impl OpenStore {
+    fn new(store: impl Store + 'static) -> Self {
+        Self { store: Arc::new(store), direct: None, payload: None }
+    }
+
+    fn with_generations(store: DirectStore, payload: Option<Vec<u8>>) -> Self {
+        let direct = Arc::new(store);
+        Self { store: Arc::clone(&direct) as Arc<dyn Store>, direct: Some(direct), payload }
+    }
+}
+
+fn open_store(
+    trial: &Trial,
+    plan: &Plan,
+    state_dir: &Path,
+    fault: Option<Fault>,
+) -> Result<OpenStore, EngineError> {
     let storage = &trial.config.storage;
     let panels = plan.extents.iter().map(|extent| spec(plan, extent));
     let activations = plan.activations.extents().map(|extent| activation_spec(plan, extent));
@@ -168,17 +220,25 @@ fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn St
     let through_page_cache =
         PageCacheOptions { capacity_bytes, chunk_bytes: storage.chunk.0, checksums: true };
     Ok(match storage.mode {
-        StorageMode::Memory => Arc::new(MemoryStore::new(&specs)?),
+        StorageMode::Memory => OpenStore::new(MemoryStore::new(&specs)?),
         StorageMode::Direct => {
             let options = DirectOptions {
                 queue_depth: storage.queue_depth,
                 chunk_bytes: storage.chunk.0,
+                generations: plan.generations.is_some(),
+                fault,
                 ..DirectOptions::new(capacity_bytes)
             };
-            Arc::new(DirectStore::open(state_dir, &specs, options)?)
+            if plan.generations.is_none() {
+                OpenStore::new(DirectStore::open(state_dir, &specs, options)?)
+            } else if let Some((store, payload)) = DirectStore::recover(state_dir, &specs, options)? {
+                OpenStore::with_generations(store, Some(payload))
+            } else {
+                OpenStore::with_generations(DirectStore::open(state_dir, &specs, options)?, None)
+            }
         }
-        StorageMode::Buffered => Arc::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),
-        StorageMode::Mmap => Arc::new(MmapStore::open(state_dir, &specs, through_page_cache)?),
+        StorageMode::Buffered => OpenStore::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),
+        StorageMode::Mmap => OpenStore::new(MmapStore::open(state_dir, &specs, through_page_cache)?),
     })
 }
 
@@ -243,14 +303,17 @@ fn run_ranks(
     data: &Dataset,
     store: &Arc<dyn Store>,
     recorder: &Recorder,
+    origin: Origin,
+    generations: Option<&Generations>,
 ) -> Result<(Vec<RankReport>, u64), EngineError> {
     let ranks = plan.ranks();
     let team = Team::new(ranks);
     let reducer = Reducer::new(ranks);
     let layers: Vec<_> = plan.network.layers().iter().map(layer::build).collect();
     let users = if plan.strategy().shares_panels() { ranks } else { 1 };
-    let domains: Vec<Domain> =
-        (0..ranks / users).map(|_| Domain::new(Arc::clone(store), &plan.extents, users)).collect();
+    let domains: Vec<Domain> = (0..ranks / users)
+        .map(|_| Domain::new(Arc::clone(store), &plan.extents, users, origin.past.step))
+        .collect();
     let shared = Shared {
         plan,
         train: &trial.config.train,
@@ -261,6 +324,8 @@ fn run_ranks(
         team: &team,
         reducer: &reducer,
         recorder,
+        origin,
+        generations,
     };
     let first_error = std::sync::Mutex::new(None::<EngineError>);
     let reports = std::sync::Mutex::new(Vec::new());

@@ -68,6 +68,7 @@ fn run(config: Value) -> Result<Summary, EngineError> {
             events: &mut std::io::sink(),
             progress: &mut |_| {},
             opened: &mut |_| Ok(()),
+            fault: None,
         },
     )?;
     assert_eq!(

@@ -23,6 +23,9 @@ pub struct ChildLine {
     pub steps: u64,
     /// Mean training loss lately.
     pub loss: Option<f64>,
+    /// Whether this is where a run that was cut off goes on.
+    #[serde(default)]
+    pub resumed: bool,
 }
 
 /// How a trial's process ended.

@@ -78,6 +78,21 @@ impl Display {
         }
     }
 
+    /// A trial that was cut off goes on.
+    pub fn resumed(&self, trial: &Trial, line: &ChildLine) {
+        let text =
+            format!("{} seed {}: resumed at step {} of {}", trial.label(), trial.seed, line.step, line.steps);
+        self.say(
+            &text,
+            &json!({
+                "reason": "trial-resumed",
+                "trial_id": trial.id(),
+                "step": line.step,
+                "steps": line.steps,
+            }),
+        );
+    }
+
     /// A trial has come this far.
     pub fn progress(&self, trial: &Trial, line: &ChildLine) {
         match self.style {

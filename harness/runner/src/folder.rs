@@ -11,6 +11,9 @@ use spillbench_schema::{Study, Summary, Trial, summary::Failure};
 
 use crate::{RunnerError, error::Context};
 
+/// The trial with every default filled, in its folder: the last thing written before its process starts.
+const RESOLVED: &str = "resolved.yaml";
+
 /// `results/<scenario>`, held by one run at a time.
 pub struct StudyFolder {
     path: PathBuf,
@@ -68,7 +71,7 @@ impl TrialFolder {
         }
     }
 
-    /// Removes a trial's extents: nothing is resumed from them.
+    /// Removes a trial's extents, and with them its last generation.
     ///
     /// # Errors
     /// They cannot be removed.
@@ -86,11 +89,15 @@ impl TrialFolder {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Makes the folder anew: what an interrupted run left is removed, and what the trial needs is written.
+    /// Makes the folder ready for the trial's process. What an interrupted run left is kept where the trial can go on
+    /// from it, unless it is to start `fresh`; else it is removed.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn prepare(&self, trial: &Trial, scenario: &[u8]) -> Result<(), RunnerError> {
+    pub fn prepare(&self, trial: &Trial, scenario: &[u8], fresh: bool) -> Result<(), RunnerError> {
+        if !fresh && self.may_resume(trial) {
+            return self.remove_failure();
+        }
         self.remove_state(trial)?;
         match fs::remove_dir_all(&self.path) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
@@ -100,7 +107,21 @@ impl TrialFolder {
         }
         fs::create_dir(&self.path).context("create", &self.path)?;
         write_atomically(&self.path.join("scenario.yaml"), scenario)?;
-        write_atomically(&self.path.join("resolved.yaml"), trial.resolved_yaml().as_bytes())
+        write_atomically(&self.path.join(RESOLVED), trial.resolved_yaml().as_bytes())
+    }
+
+    /// Whether what is here is of a trial that commits generations, and of exactly this one.
+    fn may_resume(&self, trial: &Trial) -> bool {
+        trial.config.storage.generations.is_some()
+            && fs::read(self.path.join(RESOLVED)).is_ok_and(|text| text == trial.resolved_yaml().as_bytes())
+    }
+
+    fn remove_failure(&self) -> Result<(), RunnerError> {
+        let path = self.path.join("failure.json");
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", &path),
+            _ => Ok(()),
+        }
     }
 
     /// Saves how the trial failed.

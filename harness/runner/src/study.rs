@@ -33,6 +33,8 @@ pub struct Options {
     pub scenario: Vec<u8>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
+    /// Start trials that were cut off again, and not from their last generation.
+    pub fresh: bool,
     /// The longest a trial may take.
     pub timeout: Option<Duration>,
 }
@@ -90,6 +92,8 @@ pub fn run(
     for trial in &study.trials {
         let place = folder.trial(trial);
         if place.summary().is_some() {
+            // The run that finished it may have been killed before it removed them.
+            place.remove_state(trial)?;
             outcome.skipped += 1;
             display.skipped(trial);
             continue;
@@ -126,13 +130,19 @@ fn run_trial(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
-    place.prepare(trial, &options.scenario)?;
+    place.prepare(trial, &options.scenario, options.fresh)?;
     let started = Instant::now();
     display.started(trial);
     let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {
+        if line.resumed {
+            display.resumed(trial, &line);
+        }
         display.progress(trial, &line);
     })?;
-    place.remove_state(trial)?;
+    // What was cut off, or failed on something outside it, goes on from its last generation when it is run again.
+    if trial.config.storage.generations.is_none() || place.summary().is_some() {
+        place.remove_state(trial)?;
+    }
     let failure = |message: String, status: Option<ExitStatus>| {
         Some(Failure {
             trial_id: trial.id(),

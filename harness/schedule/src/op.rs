@@ -262,6 +262,16 @@ pub enum Op {
         /// Steps done.
         step: u64,
     },
+    /// Commits a generation after `step` steps: all ranks meet, everything written so far reaches stable storage.
+    Generation {
+        /// Steps done.
+        step: u64,
+    },
+    /// Starts writing an extent for the generation that follows; it stays in memory, unchanged until that is committed.
+    Flush {
+        /// Which.
+        extent: Extent,
+    },
     /// Starts reading an extent.
     Read {
         /// Which.

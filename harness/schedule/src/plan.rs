@@ -67,6 +67,8 @@ pub struct Plan {
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
     pub threads: usize,
+    /// Steps from one generation to the next, where generations are committed.
+    pub generations: Option<u64>,
     strategy: Box<dyn Strategy>,
 }
 
@@ -85,6 +87,10 @@ pub struct Traffic {
     pub other_read: u64,
     /// Written before the first step, after the last, and for evaluations.
     pub other_written: u64,
+    /// Generations committed.
+    pub generations: u64,
+    /// Written for generations, beside what training writes anyway.
+    pub generations_written: u64,
     /// Operations of all ranks.
     pub operations: u64,
 }
@@ -132,7 +138,19 @@ impl Plan {
         } else {
             request.with_everything_kept(kept)?
         };
-        Ok(Self { network, timeline, extents, activations, price, orders, memory, threads, strategy })
+        let generations = config.storage.generations.map(|generations| generations.every);
+        Ok(Self {
+            network,
+            timeline,
+            extents,
+            activations,
+            price,
+            orders,
+            memory,
+            threads,
+            generations,
+            strategy,
+        })
     }
 
     /// Workers.
@@ -162,13 +180,26 @@ impl Plan {
 
     /// What a rank does, first step to last, reads and writes included.
     pub fn operations(&self, rank: Rank) -> Box<dyn Iterator<Item = Op> + '_> {
-        let stream = Stream::new(self.strategy(), &self.timeline, rank);
+        self.operations_from(rank, 0)
+    }
+
+    /// What a rank does after the generation of `step`: what it would have done anyway, after bringing back what is
+    /// pinned.
+    pub fn operations_from(&self, rank: Rank, step: u64) -> Box<dyn Iterator<Item = Op> + '_> {
+        let stream = Stream::new(self.strategy(), &self.timeline, rank, self.generations).starting_at(step);
         if self.brings(rank) {
             let residency = &self.memory.residency[self.domain(rank)];
             Box::new(Weave::new(stream, &self.extents, residency, &self.owned_extents(rank)))
         } else {
             Box::new(stream.map(|(_, op)| op))
         }
+    }
+
+    /// Bytes that extents and spilled activations take on disk: twice theirs where generations are committed.
+    pub fn disk_bytes(&self) -> u64 {
+        let extents: u64 = self.extents.iter().map(|extent| self.extents.bytes(extent)).sum();
+        // What one step spills is overwritten by the next.
+        (extents + self.activations.spilled_bytes()) * if self.generations.is_some() { 2 } else { 1 }
     }
 
     /// Bytes that the whole run moves.
@@ -178,6 +209,7 @@ impl Plan {
             for op in self.operations(Rank(rank as u16)) {
                 traffic.operations += 1;
                 traffic.add(&op, &self.extents, &self.activations);
+                traffic.generations += u64::from(rank == 0 && matches!(op, Op::Generation { .. }));
             }
         }
         if mode == StorageMode::Memory {
@@ -355,6 +387,7 @@ impl Traffic {
             Op::Read { extent, .. } => self.other_read += extents.bytes(extent),
             Op::Write { extent, phase: Phase::Train } => self.train_written += extents.bytes(extent),
             Op::Write { extent, .. } => self.other_written += extents.bytes(extent),
+            Op::Flush { extent } => self.generations_written += extents.bytes(extent),
             Op::Publish { panel } => self.train_written += extents.bytes(Extent::snapshot(panel)),
             _ => {}
         }

@@ -68,6 +68,12 @@ pub trait Strategy: Send + Sync {
         false
     }
 
+    /// Whether, after `done` steps of every rank, no rank holds samples or errors of coming steps and no message is
+    /// under way: what is in the store is then all there is, and a generation may be committed.
+    fn is_consistent(&self, _done: u64) -> bool {
+        true
+    }
+
     /// Messages that may wait between two ranks.
     fn queue_capacity(&self) -> usize;
 
@@ -127,20 +133,38 @@ pub fn build(
     }
 }
 
-/// All operations of a rank, first step to last, produced as they are asked for.
+/// All operations of a rank, from a step to the last, produced as they are asked for.
 pub struct Stream<'a> {
     strategy: &'a dyn Strategy,
     timeline: &'a Timeline,
     rank: Rank,
+    /// Steps done.
     step: u64,
+    /// Steps from one generation to the next.
+    generations: Option<u64>,
+    /// A generation is to be committed when the strategy allows it.
+    generation_due: bool,
     ready: VecDeque<(Phase, Op)>,
     scratch: Vec<Op>,
 }
 
 impl<'a> Stream<'a> {
-    /// The operations of `rank`.
-    pub fn new(strategy: &'a dyn Strategy, timeline: &'a Timeline, rank: Rank) -> Self {
-        Self { strategy, timeline, rank, step: 0, ready: VecDeque::new(), scratch: Vec::new() }
+    /// The operations of `rank`, with a generation once in so many steps.
+    pub fn new(
+        strategy: &'a dyn Strategy,
+        timeline: &'a Timeline,
+        rank: Rank,
+        generations: Option<u64>,
+    ) -> Self {
+        let (ready, scratch) = (VecDeque::new(), Vec::new());
+        Self { strategy, timeline, rank, step: 0, generations, generation_due: false, ready, scratch }
+    }
+
+    /// Those that follow the generation after `step` steps (all of them, at 0).
+    #[must_use]
+    pub const fn starting_at(mut self, step: u64) -> Self {
+        self.step = step;
+        self
     }
 
     fn produce_step(&mut self) {
@@ -152,6 +176,17 @@ impl<'a> Stream<'a> {
             self.strategy.evaluate(self.rank, split, &mut self.scratch);
             self.scratch.push(Op::EvaluationEnd { split, step: self.step });
             self.ready.extend(self.scratch.drain(..).map(|op| (Phase::Evaluate, op)));
+        }
+        self.produce_generation();
+    }
+
+    /// A generation where one is due and the strategy holds nothing; at the end there is nothing to go on to.
+    fn produce_generation(&mut self) {
+        let Some(every) = self.generations else { return };
+        self.generation_due |= self.step.is_multiple_of(every);
+        if self.generation_due && self.step < self.timeline.steps && self.strategy.is_consistent(self.step) {
+            self.generation_due = false;
+            self.ready.push_back((Phase::Train, Op::Generation { step: self.step }));
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Reads are issued as early as memory allows; an extent stays while a use of it is already foreseen, and leaves
 //! otherwise, written back if it was changed. Pinned extents are read once before everything and written once after
-//! it. The result is decided by the operations and the capacity alone, so its bytes are known before a run.
+//! it. Before a generation everything that is not pinned leaves, and pinned extents are written if they were changed:
+//! so what follows a generation is the same whether the run was cut off there or not. The result is decided by the operations and the capacity alone, so its bytes are known before a run.
 
 use std::collections::VecDeque;
 
@@ -35,6 +36,8 @@ pub struct Weave<'a, I> {
     issued: usize,
     /// Barriers in the queue that have not been executed.
     fences: usize,
+    /// A generation is in the queue, and nothing behind it is looked at yet.
+    generation_ahead: bool,
     free: u64,
     held: Vec<Held>,
     ready: VecDeque<Op>,
@@ -67,6 +70,7 @@ impl<'a, I: Iterator<Item = (Phase, Op)>> Weave<'a, I> {
             queue: VecDeque::new(),
             issued: 0,
             fences: 0,
+            generation_ahead: false,
             free: residency.capacity,
             held,
             ready,
@@ -76,7 +80,7 @@ impl<'a, I: Iterator<Item = (Phase, Op)>> Weave<'a, I> {
 
     /// Issues the reads of as many operations as capacity allows.
     fn issue(&mut self) {
-        loop {
+        while !self.generation_ahead {
             if self.issued == self.queue.len() && !self.pull() {
                 return;
             }
@@ -106,6 +110,7 @@ impl<'a, I: Iterator<Item = (Phase, Op)>> Weave<'a, I> {
             if matches!(op, Op::Barrier) {
                 self.fences += 1;
             }
+            self.generation_ahead = matches!(op, Op::Generation { .. });
             self.issued += 1;
         }
     }
@@ -127,6 +132,10 @@ impl<'a, I: Iterator<Item = (Phase, Op)>> Weave<'a, I> {
         let Some((phase, op)) = self.queue.pop_front() else { return self.finish() };
         assert!(self.issued > 0, "the capacity is smaller than what {op:?} needs");
         self.issued -= 1;
+        if matches!(op, Op::Generation { .. }) {
+            self.generation_ahead = false;
+            self.flush();
+        }
         self.ready.push_back(op);
         if matches!(op, Op::Barrier) {
             self.fences -= 1;
@@ -144,6 +153,16 @@ impl<'a, I: Iterator<Item = (Phase, Op)>> Weave<'a, I> {
                     Op::Release { extent }
                 });
                 *held = Held::default();
+            }
+        }
+    }
+
+    /// Writes what is in memory and was changed: pinned extents, because all others have left.
+    fn flush(&mut self) {
+        for extent in self.extents.iter() {
+            let held = &mut self.held[self.extents.index(extent)];
+            if std::mem::take(&mut held.dirty) {
+                self.ready.push_back(Op::Flush { extent });
             }
         }
     }

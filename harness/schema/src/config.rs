@@ -17,7 +17,7 @@ pub use parallelism::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-pub use storage::{ActivationPolicy, StorageConfig, StorageMode};
+pub use storage::{ActivationPolicy, GenerationsConfig, StorageConfig, StorageMode};
 pub use train::{
     Adam, Decay, LearningRateSchedule, Loss, Momentum, OptimizerConfig, Sgd, TrainConfig, Update,
 };

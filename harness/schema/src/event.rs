@@ -14,7 +14,8 @@ pub enum Split {
     Test,
 }
 
-/// One line of a trial's log. `t_s` is wall time since the trial began, in seconds.
+/// One line of a trial's log. `t_s` is wall time since the trial began, in seconds;
+/// after a cut, of the work that was kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -26,6 +27,13 @@ pub enum Event {
         steps: u64,
         /// Parameters of the network.
         parameters: u64,
+    },
+    /// The trial was cut off, and goes on from its last generation. What was logged after that is gone.
+    Resumed {
+        /// Seconds since the trial began, those between the cut and now left out.
+        t_s: f64,
+        /// Steps done.
+        step: u64,
     },
     /// Training has come this far. Written at a bounded cadence; `loss` and `step_time_s` are means over the
     /// steps since the last such line.

@@ -218,6 +218,16 @@ impl Rules<'_> {
                  storage.activations to recompute",
             );
         }
+        if storage.generations.is_some() && storage.mode != StorageMode::Direct {
+            self.report(
+                "storage.generations",
+                format!(
+                    "storage.generations needs storage.mode: direct, but the mode is {}; set that, or remove \
+                     storage.generations (`null` unsets an inherited one)",
+                    storage.mode.name()
+                ),
+            );
+        }
         let chunk = storage.chunk.0;
         if chunk == 0 || !chunk.is_multiple_of(IO_ALIGNMENT) {
             self.report(

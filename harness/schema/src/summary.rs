@@ -80,7 +80,11 @@ pub struct Summary {
     pub validation_accuracy: Option<f64>,
     /// Mean training loss over the last steps (as many as one line of the log covers).
     pub train_loss: f64,
-    /// Wall time of the whole trial, seconds.
+    /// Times that the trial was cut off and went on from a generation.
+    #[serde(default)]
+    pub resumed: u64,
+    /// Wall time of the whole trial, seconds. Where it was cut off, the sum over its parts: what was done after the last
+    /// generation was lost, and is not in it.
     pub wall_s: f64,
     /// Wall time of training alone, seconds.
     pub train_s: f64,

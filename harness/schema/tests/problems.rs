@@ -235,6 +235,18 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         ],
     );
     check(
+        "generations of what is not on disk",
+        &[("{ mode: memory }", "{ mode: memory, generations: { every: 10 } }")],
+        &[
+            "s.yaml:17:30: storage.generations needs storage.mode: direct, but the mode is memory; set that, or remove storage.generations (`null` unsets an inherited one)",
+        ],
+    );
+    check(
+        "generations at no step",
+        &[("{ mode: memory }", "{ mode: direct, memory_budget: 1GiB, generations: { every: 0 } }")],
+        &["s.yaml:17:73: `storage.generations.every` is 0, but must be at least 1"],
+    );
+    check(
         "groups of nothing that hold too little",
         &[("exchange: weights,        interval: 1", "exchange: weights, interval: 1, groups: [2, 0]")],
         &[
@@ -379,7 +391,7 @@ fn what_is_wrong_with_claims_and_references_is_told() {
         "a claim on a metric that is none",
         &[("metric: test_accuracy", "metric: weights_hash")],
         &[
-            "s.yaml:32:29: there is no metric `weights_hash` here; valid: bytes_communicated, bytes_read, bytes_written, io_floor_bytes, io_planned_bytes, memory_budget_bytes, parameters, peak_rss_bytes, ranks, samples_per_s, seed, step_time_s.median, step_time_s.p05, step_time_s.p95, steps, test_accuracy, test_loss, threads, time_s.comm_wait, time_s.compute, time_s.idle, time_s.read_wait, time_s.write_wait, train_loss, train_s, validation_accuracy, wall_s",
+            "s.yaml:32:29: there is no metric `weights_hash` here; valid: bytes_communicated, bytes_read, bytes_written, io_floor_bytes, io_planned_bytes, memory_budget_bytes, parameters, peak_rss_bytes, ranks, resumed, samples_per_s, seed, step_time_s.median, step_time_s.p05, step_time_s.p95, steps, test_accuracy, test_loss, threads, time_s.comm_wait, time_s.compute, time_s.idle, time_s.read_wait, time_s.write_wait, train_loss, train_s, validation_accuracy, wall_s",
         ],
     );
     check(

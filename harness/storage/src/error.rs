@@ -39,7 +39,8 @@ pub enum StorageError {
     },
     /// What is on disk is not what was written: rot, or a torn or misplaced write.
     #[error(
-        "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}"
+        "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}; check the disk, \
+         then start again from the first step with `spillbench run --fresh`"
     )]
     Corrupt {
         /// The file.

@@ -126,6 +126,11 @@ impl Strategy for LocalLoss {
         self.groups.chain.span(rank).chain(self.heads(rank)).collect()
     }
 
+    /// Within a block, ranks keep what they have not passed on.
+    fn is_consistent(&self, done: u64) -> bool {
+        self.block_ends(done)
+    }
+
     /// A rank may be this many blocks ahead of the next.
     fn queue_capacity(&self) -> usize {
         2

@@ -177,6 +177,11 @@ impl Strategy for StaleBoundary {
         self.groups.chain.span(rank).collect()
     }
 
+    /// Between exchanges, groups keep the inputs and errors of the interval.
+    fn is_consistent(&self, done: u64) -> bool {
+        done.is_multiple_of(self.groups.interval)
+    }
+
     fn queue_capacity(&self) -> usize {
         self.ranks() + 1
     }

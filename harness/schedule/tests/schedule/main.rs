@@ -1,6 +1,7 @@
 //! What every schedule promises, shown by executing the operations of all ranks on simulated machines, for a table
 //! of strategies, batches, optimizers and budgets.
 
+mod generations;
 mod simulator;
 mod trials;
 

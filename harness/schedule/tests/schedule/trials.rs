@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spillbench_schedule::{BudgetError, Plan, PlanError, SampleCounts};
 use spillbench_schema::{
     Bytes, Trial,
-    config::{ActivationPolicy, Config, Parallelism, StorageMode},
+    config::{ActivationPolicy, Config, GenerationsConfig, Parallelism, StorageMode},
 };
 
 /// Four full mini-batches and a short one.
@@ -198,6 +198,13 @@ impl Case {
             Err(PlanError::Budget(BudgetError::Window { least, .. })) => least.0,
             _ => panic!("nothing fits in no memory"),
         }
+    }
+
+    /// With a generation once in so many steps.
+    pub fn with_generations(mut self, every: u64) -> Self {
+        self.name += &format!(" and a generation every {every} steps");
+        self.config.storage.generations = Some(GenerationsConfig { every });
+        self
     }
 
     /// With the least budget that works.

@@ -28,6 +28,20 @@ pub struct StorageConfig {
     pub queue_depth: usize,
     /// The most bytes of one I/O request; a multiple of 4 KiB.
     pub chunk: Bytes,
+    /// When a generation is committed, from which a run that was cut off goes on. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generations: Option<GenerationsConfig>,
+}
+
+/// When a generation is committed: everything that a run needs to go on from there, on stable storage. Doubles the
+/// extents' space on disk. Under `direct` only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerationsConfig {
+    /// Training steps from one to the next. Where ranks hold samples or errors of coming steps (`stale_boundary`,
+    /// `local_loss`), the next step at which they hold none.
+    #[schemars(range(min = 1))]
+    pub every: u64,
 }
 
 impl Default for StorageConfig {
@@ -39,6 +53,7 @@ impl Default for StorageConfig {
             dir: None,
             queue_depth: 32,
             chunk: Bytes(1 << 20),
+            generations: None,
         }
     }
 }

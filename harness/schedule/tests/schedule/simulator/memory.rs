@@ -100,6 +100,32 @@ impl<'a> Domain<'a> {
         true
     }
 
+    /// Writes a changed extent that stays, unless another rank has a use of it to catch up with.
+    pub fn flush(&mut self, user: usize, extent: Extent) -> bool {
+        let entry = self.entry(extent);
+        if entry.uses.iter().any(|uses| *uses < entry.uses[user.min(entry.uses.len() - 1)]) {
+            return false;
+        }
+        assert!(
+            entry.resident && entry.keeping == Keeping::Pinned,
+            "{extent:?} is written and does not stay"
+        );
+        assert!(std::mem::replace(&mut entry.changed, false), "{extent:?} is written as it was");
+        true
+    }
+
+    /// That everything that was changed has been written, and only what is pinned is in memory.
+    pub fn assert_written(&self) {
+        for extent in self.extents.iter() {
+            let entry = &self.entries[self.extents.index(extent)];
+            assert!(!entry.changed, "{extent:?} is not in the generation");
+            assert!(
+                !entry.resident || entry.keeping == Keeping::Pinned,
+                "{extent:?} stays over a generation"
+            );
+        }
+    }
+
     pub fn assert_empty(&self) {
         let left: Vec<Extent> =
             self.extents.iter().filter(|extent| self.entries[self.extents.index(*extent)].resident).collect();

@@ -16,6 +16,8 @@ pub struct Record {
     pub losses: Vec<(u64, u16)>,
     /// Steps done, split, chunk.
     pub scores: Vec<(u64, Split, u32)>,
+    /// Steps done at each generation.
+    pub generations: Vec<u64>,
 }
 
 /// A rank's update of a panel, or its part of one.
@@ -32,15 +34,16 @@ struct Worker<'a> {
     blocked: Option<Op>,
     workspace: Workspace<'a>,
     steps: u64,
-    barriers: u64,
-    waits_at_barrier: bool,
+    /// Barriers and generations so far.
+    meetings: u64,
+    waits_for_others: bool,
 }
 
 struct Team<'a> {
     plan: &'a Plan,
     queues: HashMap<(Rank, Rank), VecDeque<(Message, Vec<Source>)>>,
     domains: Vec<Domain<'a>>,
-    /// Barriers that each rank has come to.
+    /// Barriers and generations that each rank has come to.
     arrivals: Vec<u64>,
     /// Parts of a gradient that were handed to the owner.
     parts: HashMap<PanelId, usize>,
@@ -82,8 +85,8 @@ impl<'a> Worker<'a> {
             blocked: None,
             workspace: Workspace::new(plan, rank),
             steps: 0,
-            barriers: 0,
-            waits_at_barrier: false,
+            meetings: 0,
+            waits_for_others: false,
         }
     }
 }
@@ -178,7 +181,23 @@ impl Team<'_> {
                 let source = workspace.recall(message);
                 workspace.unpack(message, slot, source);
             }
-            Op::Barrier => return self.meet(worker),
+            Op::Barrier => {
+                if !self.meet(worker) {
+                    return false;
+                }
+                worker.workspace.barriers += 1;
+            }
+            Op::Generation { step } => {
+                if !worker.waits_for_others {
+                    assert_eq!(step, worker.steps);
+                    worker.workspace.assert_nothing_kept();
+                }
+                if !self.meet(worker) {
+                    return false;
+                }
+                self.commit(worker.rank, step);
+            }
+            Op::Flush { extent } => return self.domains[domain].flush(worker.rank.0.into(), extent),
             Op::StepEnd { step } => {
                 assert_eq!(step, worker.steps, "steps are done in order");
                 worker.steps += 1;
@@ -271,18 +290,29 @@ impl Team<'_> {
         4 * (sources.iter().map(rows).sum::<usize>() * width) as u64
     }
 
-    /// Waits until all have come to as many barriers.
-    fn meet(&mut self, worker: &mut Worker) -> bool {
-        if !worker.waits_at_barrier {
-            worker.waits_at_barrier = true;
-            worker.barriers += 1;
-            self.arrivals[usize::from(worker.rank.0)] = worker.barriers;
+    /// All ranks are here: what is on disk is all there is.
+    fn commit(&mut self, rank: Rank, step: u64) {
+        let first_to_go_on = self.record.generations.last() != Some(&step);
+        if first_to_go_on {
+            assert!(self.queues.values().all(VecDeque::is_empty), "messages under way: {:?}", self.queues);
+            assert!(self.parts.values().all(|parts| *parts == 0), "gradients under way: {:?}", self.parts);
+            self.domains.iter().for_each(Domain::assert_written);
+            self.record.generations.push(step);
         }
-        if self.arrivals.iter().any(|arrivals| *arrivals < worker.barriers) {
+        assert!(self.record.generations.contains(&step), "{rank:?} has a generation of its own");
+    }
+
+    /// Waits until all have come to as many barriers and generations.
+    fn meet(&mut self, worker: &mut Worker) -> bool {
+        if !worker.waits_for_others {
+            worker.waits_for_others = true;
+            worker.meetings += 1;
+            self.arrivals[usize::from(worker.rank.0)] = worker.meetings;
+        }
+        if self.arrivals.iter().any(|arrivals| *arrivals < worker.meetings) {
             return false;
         }
-        worker.waits_at_barrier = false;
-        worker.workspace.barriers = worker.barriers;
+        worker.waits_for_others = false;
         true
     }
 }

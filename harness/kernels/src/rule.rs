@@ -1,5 +1,9 @@
 //! Update rules, elementwise.
 
+use std::ops::Range;
+
+use crate::panel::Panel;
+use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
 use crate::vectorised::{LANES, vectorised, zip_mut};
 
 /// How a mean gradient g changes parameters w, and the state that it keeps.
@@ -67,17 +71,59 @@ impl UpdateRule {
     }
 }
 
+/// Applies a panel's gradient that was summed before, `[dW | db]`, scaled by `scale`: `params` is `[W | b]`, `state`
+/// as the rule lays it out.
+///
+/// # Panics
+/// If a slice does not have the length its shape says.
+pub fn apply<'a>(
+    panel: &Panel,
+    gradient: &[f32],
+    params: impl Into<ParametersMut<'a>>,
+    state: &mut [f32],
+    rule: &UpdateRule,
+    scale: f32,
+) {
+    let params = params.into();
+    assert_eq!(params.len(), panel.parameters(), "parameters of {panel:?}");
+    assert_eq!(gradient.len(), params.len(), "gradient of {panel:?}");
+    assert_eq!(state.len(), params.len() * rule.state_per_parameter(), "optimizer state of {panel:?}");
+    let (first, second) = state.split_at_mut(params.len().min(state.len()));
+    apply_to_panel(panel, gradient, params, first, second, &rule.applied(scale));
+}
+
 vectorised! {
-    /// Applies a gradient that was summed before: `params` and `gradient` of one length, `state` as the rule
-    /// lays it out, the gradient scaled by `scale`.
-    ///
-    /// # Panics
-    /// If a slice does not have the length its shape says.
-    pub fn apply(gradient: &[f32], params: &mut [f32], state: &mut [f32], rule: &UpdateRule, scale: f32) {
-        assert_eq!(state.len(), params.len() * rule.state_per_parameter(), "optimizer state");
-        let (first, second) = state.split_at_mut(params.len().min(state.len()));
-        rule.applied(scale).apply(gradient, params, first, second);
+    fn apply_to_panel(
+        panel: &Panel,
+        gradient: &[f32],
+        params: ParametersMut,
+        first: &mut [f32],
+        second: &mut [f32],
+        applied: &Applied,
+    ) {
+        match params {
+            ParametersMut::F32(values) => applied.apply(gradient, values, first, second),
+            ParametersMut::Bf16Master { rounded, master } => {
+                applied.apply(gradient, Mastered { rounded, master }, first, second);
+            }
+            ParametersMut::Bf16 { values, key } => {
+                let rounding = StochasticRounding::new(panel, key);
+                let rows = (0..panel.units).map(|unit| (unit * panel.inputs..(unit + 1) * panel.inputs, rounding.of_unit(unit)));
+                let biases = (panel.weights()..panel.parameters(), rounding.of_biases());
+                for (row, bits) in rows.chain([biases]) {
+                    let values = &mut values[row.clone()];
+                    // A rule without state has none to cut a row out of.
+                    let (first_row, second_row) = (row_of(first, &row), row_of(second, &row));
+                    applied.apply(&gradient[row], Stochastic { values, bits }, first_row, second_row);
+                }
+            }
+        }
     }
+}
+
+/// The row's state; nothing where there is none.
+fn row_of<'a>(state: &'a mut [f32], row: &Range<usize>) -> &'a mut [f32] {
+    if state.is_empty() { state } else { &mut state[row.clone()] }
 }
 
 vectorised! {
@@ -128,51 +174,88 @@ impl Applied {
         }
     }
 
-    /// Applies the rule to a piece of the parameters and of the state they need.
+    /// Applies the rule to parameters that lie one after the other, and to the state they need.
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    pub(crate) fn apply(&self, gradient: &[f32], params: &mut [f32], first: &mut [f32], second: &mut [f32]) {
-        assert_eq!(gradient.len(), params.len(), "gradient and parameters");
+    pub(crate) fn apply(&self, gradient: &[f32], params: impl Target, first: &mut [f32], second: &mut [f32]) {
         match *self {
-            Self::Folded { factor } => zip_mut(params, gradient, |w, g| *w += factor * g),
-            Self::Sgd { scale, rate } => zip_mut(params, gradient, |w, g| *w -= rate * (scale * g)),
-            Self::Momentum { scale, rate, momentum } => {
-                zip_mut(first, gradient, |v, g| *v = momentum * *v + scale * g);
-                zip_mut(params, first, |w, v| *w -= rate * v);
-            }
+            Self::Folded { factor } => each(gradient, params, [], |w, g, []| *w += factor * g),
+            Self::Sgd { scale, rate } => each(gradient, params, [], |w, g, []| *w -= rate * (scale * g)),
+            Self::Momentum { scale, rate, momentum } => each(gradient, params, [first], |w, g, [v]| {
+                *v = momentum * *v + scale * g;
+                *w -= rate * *v;
+            }),
             Self::Adam { scale, keep, rate, beta1, new1, beta2, new2, correction2, epsilon } => {
-                zip_mut(first, gradient, |m, g| *m = beta1 * *m + new1 * (scale * g));
-                zip_mut(second, gradient, |v, g| *v = beta2 * *v + new2 * ((scale * g) * (scale * g)));
-                let (moments, squares) = (first.as_chunks::<LANES>(), second.as_chunks::<LANES>());
-                let (params, rest) = params.as_chunks_mut::<LANES>();
-                let step = |w: &mut f32, m: f32, v: f32| {
-                    *w = keep * *w - rate * (m / ((correction2 * v).sqrt() + epsilon));
-                };
-                for ((w, m), v) in params.iter_mut().zip(moments.0).zip(squares.0) {
-                    let (mut values, m, v) = (*w, *m, *v);
-                    for lane in 0..LANES {
-                        step(&mut values[lane], m[lane], v[lane]);
-                    }
-                    *w = values;
-                }
-                for ((w, &m), &v) in rest.iter_mut().zip(moments.1).zip(squares.1) {
-                    step(w, m, v);
-                }
+                each(gradient, params, [first, second], |w, g, [m, v]| {
+                    *m = beta1 * *m + new1 * (scale * g);
+                    *v = beta2 * *v + new2 * ((scale * g) * (scale * g));
+                    *w = keep * *w - rate * (*m / ((correction2 * *v).sqrt() + epsilon));
+                });
             }
         }
     }
 }
 
+/// Calls `rule` with every parameter, its gradient and its `S` values of state: in one pass, because what it passes
+/// over seldom is in cache.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn each<const S: usize>(
+    gradient: &[f32],
+    mut params: impl Target,
+    mut state: [&mut [f32]; S],
+    rule: impl Fn(&mut f32, f32, [&mut f32; S]),
+) {
+    assert_eq!(gradient.len(), params.count(), "gradient and parameters");
+    let whole = gradient.len() / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        some::<LANES, S>(at, gradient, &mut params, &mut state, &rule);
+    }
+    for at in whole..gradient.len() {
+        some::<1, S>(at, gradient, &mut params, &mut state, &rule);
+    }
+}
+
+/// [`each`] of the `N` from `at`.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn some<const N: usize, const S: usize>(
+    at: usize,
+    gradient: &[f32],
+    params: &mut impl Target,
+    state: &mut [&mut [f32]; S],
+    rule: &impl Fn(&mut f32, f32, [&mut f32; S]),
+) {
+    // Copied out, all is read before it is written, so that nothing depends on the slices being apart, which the
+    // compiler loses sight of.
+    let load = |values: &[f32]| -> [f32; N] { std::array::from_fn(|lane| values[at..at + N][lane]) };
+    let gradient = load(gradient);
+    let mut values = params.load::<N>(at);
+    let mut states: [[f32; N]; S] = std::array::from_fn(|index| load(state[index]));
+    for lane in 0..N {
+        rule(&mut values[lane], gradient[lane], states.each_mut().map(|state| &mut state[lane]));
+    }
+    for (state, values) in state.iter_mut().zip(&states) {
+        state[at..at + N].copy_from_slice(values);
+    }
+    params.store(at, values);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{UpdateRule, apply};
+    use crate::Panel;
 
     /// Two updates of w = 1 by gradients 2·0.5 and −1·0.5, from state zero.
     fn check(rule: impl Fn(u64) -> UpdateRule, expected: [f32; 2]) {
-        let (mut w, mut state) = ([1.0], vec![0.0; rule(1).state_per_parameter()]);
+        // A weight and a bias, to which the same happens.
+        let panel = Panel::whole(1, 1);
+        let (mut w, mut state) = ([1.0; 2], vec![0.0; 2 * rule(1).state_per_parameter()]);
         for (step, (gradient, expected)) in [2.0, -1.0].into_iter().zip(expected).enumerate() {
-            apply(&[gradient], &mut w, &mut state, &rule(step as u64 + 1), 0.5);
-            assert!((w[0] - expected).abs() < 1e-6, "{:?}: {} is not {expected}", rule(1), w[0]);
+            let rule = rule(step as u64 + 1);
+            apply(&panel, &[gradient; 2], &mut w[..], &mut state, &rule, 0.5);
+            assert!((w[0] - expected).abs() < 1e-6, "{rule:?}: {} is not {expected}", w[0]);
+            assert_eq!(w[0], w[1]);
         }
     }
 

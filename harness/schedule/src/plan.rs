@@ -101,7 +101,12 @@ impl Plan {
         .ok_or(PlanError::NoStep { samples: samples.train, batch_size: config.train.batch_size })?;
         let snapshots =
             strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor).has_snapshots();
-        let extents = Extents::new(&network, config.train.optimizer.state_per_parameter(), snapshots);
+        let extents = Extents::new(
+            &network,
+            config.train.precision,
+            config.train.optimizer.state_per_parameter(),
+            snapshots,
+        );
         let ranks = config.parallelism.ranks(network.written_layers());
         let threads = config.execution.threads.unwrap_or((cores / ranks).max(1));
         let divide = |strategy: &dyn Strategy| {

@@ -34,7 +34,7 @@ fn what_is_wrong_with_a_key_is_told_at_its_place() {
         &[("epochs: 5 ", "epoch: 5 ")],
         &[
             "s.yaml:11:1: neither train.epochs nor train.steps is given; add one of them",
-            "s.yaml:15:3: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:15:3: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check(
@@ -48,7 +48,7 @@ fn what_is_wrong_with_a_key_is_told_at_its_place() {
         "a key that no file has",
         &[("epochs: 5 ", "epochs: 5\n  zzz: 1 ")],
         &[
-            "s.yaml:16:3: unknown key `zzz` in `train`; valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:16:3: unknown key `zzz` in `train`; valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check(
@@ -433,7 +433,7 @@ fn problems_are_told_together() {
         &[
             "s.yaml:5:24: `data.source` cannot be `mnst`; did you mean `mnist`? valid: digits, mnist, synthetic",
             "s.yaml:14:15: `train.batch_size` is 0, but must be at least 1",
-            "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
 }
@@ -447,7 +447,7 @@ fn a_problem_in_a_flag_names_the_flag() {
     check_flags(
         &["train.epoch=1"],
         &[
-            "--set train.epoch=1: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "--set train.epoch=1: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check_flags(

@@ -37,7 +37,7 @@ fn outcome(layer: &dyn Layer, units: std::ops::Range<usize>, accumulate: bool) -
     let matrix = |name, columns| Tensor::from_vec(noise(name, ROWS * columns), (ROWS, columns), &Device::Cpu);
     let geometry = PanelGeometry { layer: LayerId(0), index: 0, units, inputs: INPUTS };
     let parameters = noise("parameters", geometry.parameters() as usize);
-    let view = PanelView { geometry: &geometry, parameters: &parameters };
+    let view = PanelView { geometry: &geometry, parameters: parameters[..].into() };
     let (x, dy, dx) = (matrix("x", INPUTS)?, matrix("dy", OUTPUTS)?, matrix("dx", INPUTS)?);
     let y = tensor::zeros(ROWS, OUTPUTS)?;
     layer.forward(Some(view), &x, &y, ROWS)?;

@@ -286,3 +286,6 @@ impl Target for Mastered<'_> {
         self.rounded[at..at + N].copy_from_slice(&rounded);
     }
 }
+
+#[cfg(test)]
+mod tests;

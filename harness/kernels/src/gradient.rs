@@ -12,7 +12,7 @@ use crate::micro::{Ahead, Kernel};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
-use crate::rule::{Applied, UpdateRule, add};
+use crate::rule::{Applied, Folded, UpdateRule, add};
 use crate::strip::reduction_block;
 use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
@@ -68,7 +68,7 @@ pub fn update<'a>(
 /// If a slice does not have the length its shape says.
 pub fn update_folded(panel: &Panel, chunk: &Chunk, params: &mut [f32], learning_rate: f64, scale: f32) {
     let factor = (-learning_rate * f64::from(scale)) as f32;
-    let applied = Applied::Folded { factor };
+    let applied = Applied::Folded(Folded { factor });
     update_with(Kernel::of_this_cpu(), panel, &[&[*chunk]], params.into(), &mut [], &applied);
 }
 
@@ -147,9 +147,9 @@ trait Destination: Sync {
     /// Takes a piece; over all calls, every parameter once.
     fn take(&self, piece: &Piece);
 
-    /// Where `lines` lines of `length` parameters are, the first from `offset`, each `stride` further: to be fetched
-    /// before their piece is formed.
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> Ahead;
+    /// Where `lines` lines of `length` parameters and their state are, the first from `offset`, each `stride` further:
+    /// to be fetched before their piece is formed.
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3];
 }
 
 struct Stored<'a> {
@@ -164,8 +164,8 @@ impl Destination for Stored<'_> {
         }
     }
 
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> Ahead {
-        Ahead::new(self.out.locate(offset), stride, lines, length)
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
+        [Ahead::new(self.out.locate(offset), stride, lines, length), Ahead::NONE, Ahead::NONE]
     }
 }
 
@@ -208,13 +208,22 @@ impl Destination for Updated<'_> {
         update_piece(self, piece);
     }
 
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> Ahead {
-        match &self.params {
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
+        let params = match &self.params {
             SharedParameters::F32(values) | SharedParameters::Bf16Master { master: values, .. } => {
                 Ahead::new(values.locate(offset), stride, lines, length)
             }
             SharedParameters::Bf16(values, _) => Ahead::new(values.locate(offset), stride, lines, length),
-        }
+        };
+        let state = |index: usize| {
+            if index < self.applied.state_per_parameter() {
+                let start = index * self.params.len() + offset;
+                Ahead::new(self.state.locate(start), stride, lines, length)
+            } else {
+                Ahead::NONE
+            }
+        };
+        [params, state(0), state(1)]
     }
 }
 
@@ -225,7 +234,7 @@ vectorised! {
             SharedParameters::F32(values) => {
                 update_lines(to, piece, |line| unsafe { values.part(line.range()) });
             }
-            SharedParameters::Bf16(values, rounding) => update_lines(to, piece, |line| Stochastic {
+            SharedParameters::Bf16(values, rounding) => update_lines(to, piece, |line| Stochastic::<WIDE> {
                 values: unsafe { values.part(line.range()) },
                 bits: match line.place {
                     Place::Inputs { unit, first } => rounding.of_unit(unit).skip(first),
@@ -312,8 +321,8 @@ impl Tile<'_> {
                         let right = workspace.right.get(rows.len() * kernel.width);
                         let source = &chunk.x[rows.start * inputs + first_input..];
                         kernel.pack_right_rows(source, inputs, columns, rows.len(), right);
-                        kernel.multiply(rows.len(), block, right, strip, add, ahead);
-                        ahead = Ahead::NONE;
+                        kernel.multiply(rows.len(), block, right, strip, add, &ahead);
+                        ahead = [Ahead::NONE; 3];
                         add = true;
                     }
                     if !add {

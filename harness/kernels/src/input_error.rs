@@ -119,7 +119,7 @@ mod tests {
         let run = |threads: usize, rows: usize| {
             let mut dx = vec![0.5; rows * panel.inputs];
             with_threads(threads, || {
-                input_error(&panel, &params[..], &dz[..rows * 500], &mut dx, rows, true)
+                input_error(&panel, &params[..], &dz[..rows * 500], &mut dx, rows, true);
             });
             bits(&dx)
         };

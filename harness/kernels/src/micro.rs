@@ -175,7 +175,7 @@ impl Kernel {
         right: &[f32],
         strip: &mut [f32],
         add: bool,
-        ahead: Ahead,
+        aheads: &[Ahead],
     ) {
         assert!(right.len() >= depth * self.width, "right operand too short");
         assert_eq!(left.len() * self.width, strip.len() * depth, "left operand and strip do not match");
@@ -183,7 +183,9 @@ impl Kernel {
         let groups = strip.len() / strip_group;
         assert_eq!(groups * strip_group, strip.len(), "strip of broken height");
         for group in 0..groups {
-            ahead.ask_for(part(ahead.lines, groups, group));
+            for ahead in aheads {
+                ahead.ask_for(part(ahead.lines, groups, group));
+            }
             // SAFETY: the assertions put every group of `left` and `strip`, and `right`, in bounds; the CPU
             // was asked for its features when this kernel was chosen.
             unsafe {

@@ -4,9 +4,13 @@
 //! exists; updates are computed in f32 and rounded as they are stored. bf16 is the upper half of an f32, so every
 //! bf16 value is an f32, and a product with bf16 parameters has the bits of one with the same values in f32.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use half::bf16;
 
 use crate::panel::Panel;
+use crate::vectorised::{LANES, Lanes, lanes};
 
 /// A panel's parameters, `[W | b]`.
 #[derive(Debug, Clone, Copy)]
@@ -102,13 +106,15 @@ impl ParametersMut<'_> {
 }
 
 /// The f32 that a bf16 is.
-#[inline]
+#[allow(clippy::inline_always)]
+#[inline(always)]
 pub(crate) fn expand(value: bf16) -> f32 {
     f32::from_bits(u32::from(value.to_bits()) << 16)
 }
 
 /// The nearest bf16, of two the one with an even significand.
-#[inline]
+#[allow(clippy::inline_always)]
+#[inline(always)]
 pub fn round_to_nearest(value: f32) -> bf16 {
     let bits = value.to_bits();
     let half = 0x7fff + ((bits >> 16) & 1);
@@ -117,13 +123,13 @@ pub fn round_to_nearest(value: f32) -> bf16 {
 
 /// One of the two bf16 around `value`, the larger in size if `random` of 16 bits, added below its last bit, carries:
 /// of all `random`, a share in proportion to its nearness. A value that is a bf16 stays.
-#[inline]
 fn round_stochastically(value: f32, random: u32) -> bf16 {
     rounded(value, random)
 }
 
 /// What is left of `value` in the upper half after `lower` is added; not-a-number stays that.
-#[inline]
+#[allow(clippy::inline_always)]
+#[inline(always)]
 fn rounded(value: f32, lower: u32) -> bf16 {
     let bits = value.to_bits();
     let quiet = bits | 0x0040_0000;
@@ -187,14 +193,42 @@ impl RowBits {
         Self { column: self.column.wrapping_add(columns as u32), ..self }
     }
 
-    /// Sixteen bits for the parameter `offset` columns on: an integer hash of two multiplications (Wellons's
-    /// lowbias32), with a key before each, whose upper half is the better one.
-    #[inline]
-    fn at(self, offset: usize) -> u32 {
-        let hash = self.column.wrapping_add(offset as u32) ^ self.first;
-        let hash = (hash ^ (hash >> 16)).wrapping_mul(0x7feb_352d).wrapping_add(self.second);
-        (hash ^ (hash >> 15)).wrapping_mul(0x846c_a68b) >> 16
+    /// Sixteen bits for each of the parameters from `offset` columns on: an integer hash of two multiplications
+    /// (Wellons's lowbias32), with a key before each, whose upper half is the better one.
+    fn at(self, offset: usize) -> [u32; LANES] {
+        let first = self.column.wrapping_add(offset as u32);
+        std::array::from_fn(|lane| {
+            let hash = first.wrapping_add(lane as u32) ^ self.first;
+            let hash = (hash ^ (hash >> 16)).wrapping_mul(FIRST_MULTIPLIER).wrapping_add(self.second);
+            (hash ^ (hash >> 15)).wrapping_mul(SECOND_MULTIPLIER) >> 16
+        })
     }
+}
+
+const FIRST_MULTIPLIER: u32 = 0x7feb_352d;
+const SECOND_MULTIPLIER: u32 = 0x846c_a68b;
+
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn expand_lanes<const WIDE: bool>(halves: &[bf16; LANES]) -> Lanes {
+    #[cfg(target_arch = "x86_64")]
+    if WIDE {
+        // SAFETY: only code for a CPU that has the features is wide.
+        return unsafe { avx2::expand(halves) };
+    }
+    halves.map(expand)
+}
+
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn round_lanes<const WIDE: bool>(values: &Lanes, row: RowBits, offset: usize) -> [bf16; LANES] {
+    #[cfg(target_arch = "x86_64")]
+    if WIDE {
+        // SAFETY: only code for a CPU that has the features is wide.
+        return unsafe { avx2::round_stochastically(values, row, offset) };
+    }
+    let random = row.at(offset);
+    std::array::from_fn(|lane| round_stochastically(values[lane], random[lane]))
 }
 
 /// Where the results of an update go: parameters that lie one after the other.
@@ -202,11 +236,11 @@ pub(crate) trait Target {
     /// How many they are.
     fn count(&self) -> usize;
 
-    /// `N` of them from `at`.
-    fn load<const N: usize>(&self, at: usize) -> [f32; N];
+    /// The `count` from `at`, then zeros; at most [`LANES`].
+    fn load(&self, at: usize, count: usize) -> Lanes;
 
-    /// Changes `N` of them from `at`.
-    fn store<const N: usize>(&mut self, at: usize, values: [f32; N]);
+    /// Changes the `count` from `at` to the first of `values`.
+    fn store(&mut self, at: usize, count: usize, values: Lanes);
 }
 
 impl Target for &mut [f32] {
@@ -218,24 +252,24 @@ impl Target for &mut [f32] {
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn load<const N: usize>(&self, at: usize) -> [f32; N] {
-        std::array::from_fn(|lane| self[at..at + N][lane])
+    fn load(&self, at: usize, count: usize) -> Lanes {
+        lanes(&self[at..at + count])
     }
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn store<const N: usize>(&mut self, at: usize, values: [f32; N]) {
-        self[at..at + N].copy_from_slice(&values);
+    fn store(&mut self, at: usize, count: usize, values: Lanes) {
+        self[at..at + count].copy_from_slice(&values[..count]);
     }
 }
 
-/// bf16 parameters of a row, rounded stochastically.
-pub(crate) struct Stochastic<'a> {
+/// bf16 parameters of a row, rounded stochastically; in code for AVX2 if `WIDE`.
+pub(crate) struct Stochastic<'a, const WIDE: bool> {
     pub values: &'a mut [bf16],
     pub bits: RowBits,
 }
 
-impl Target for Stochastic<'_> {
+impl<const WIDE: bool> Target for Stochastic<'_, WIDE> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn count(&self) -> usize {
@@ -244,17 +278,15 @@ impl Target for Stochastic<'_> {
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn load<const N: usize>(&self, at: usize) -> [f32; N] {
-        let values = &self.values[at..at + N];
-        std::array::from_fn(|lane| expand(values[lane]))
+    fn load(&self, at: usize, count: usize) -> Lanes {
+        expand_lanes::<WIDE>(&lanes(&self.values[at..at + count]))
     }
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn store<const N: usize>(&mut self, at: usize, values: [f32; N]) {
-        let bits: [u32; N] = std::array::from_fn(|lane| self.bits.at(at + lane));
-        let rounded: [bf16; N] = std::array::from_fn(|lane| round_stochastically(values[lane], bits[lane]));
-        self.values[at..at + N].copy_from_slice(&rounded);
+    fn store(&mut self, at: usize, count: usize, values: Lanes) {
+        let rounded = round_lanes::<WIDE>(&values, self.bits, at);
+        self.values[at..at + count].copy_from_slice(&rounded[..count]);
     }
 }
 
@@ -273,17 +305,19 @@ impl Target for Mastered<'_> {
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn load<const N: usize>(&self, at: usize) -> [f32; N] {
-        let values = &self.master[at..at + N];
-        std::array::from_fn(|lane| values[lane])
+    fn load(&self, at: usize, count: usize) -> Lanes {
+        lanes(&self.master[at..at + count])
     }
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
-    fn store<const N: usize>(&mut self, at: usize, values: [f32; N]) {
-        self.master[at..at + N].copy_from_slice(&values);
-        let rounded: [bf16; N] = std::array::from_fn(|lane| round_to_nearest(values[lane]));
-        self.rounded[at..at + N].copy_from_slice(&rounded);
+    fn store(&mut self, at: usize, count: usize, values: Lanes) {
+        self.master[at..at + count].copy_from_slice(&values[..count]);
+        let mut rounded = [bf16::ZERO; LANES];
+        for lane in 0..LANES {
+            rounded[lane] = round_to_nearest(values[lane]);
+        }
+        self.rounded[at..at + count].copy_from_slice(&rounded[..count]);
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::panel::Panel;
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
-use crate::vectorised::{LANES, vectorised, zip_mut};
+use crate::vectorised::{LANES, Lanes, lanes, vectorised, zip_mut};
 
 /// How a mean gradient g changes parameters w, and the state that it keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,11 +52,11 @@ impl UpdateRule {
     /// The rule with its constants as elementwise code needs them, for gradients to be scaled by `scale`.
     pub(crate) fn applied(&self, scale: f32) -> Applied {
         match *self {
-            Self::Sgd { learning_rate } => Applied::Sgd { scale, rate: learning_rate as f32 },
+            Self::Sgd { learning_rate } => Applied::Sgd(Sgd { scale, rate: learning_rate as f32 }),
             Self::Momentum { learning_rate, momentum } => {
-                Applied::Momentum { scale, rate: learning_rate as f32, momentum: momentum as f32 }
+                Applied::Momentum(Momentum { scale, rate: learning_rate as f32, keep: momentum as f32 })
             }
-            Self::Adam { learning_rate, beta1, beta2, epsilon, weight_decay, step } => Applied::Adam {
+            Self::Adam { learning_rate, beta1, beta2, epsilon, weight_decay, step } => Applied::Adam(Adam {
                 scale,
                 keep: (1.0 - learning_rate * weight_decay) as f32,
                 rate: (learning_rate / (1.0 - beta1.powf(step as f64))) as f32,
@@ -66,7 +66,7 @@ impl UpdateRule {
                 new2: (1.0 - beta2) as f32,
                 correction2: (1.0 / (1.0 - beta2.powf(step as f64))) as f32,
                 epsilon: epsilon as f32,
-            },
+            }),
         }
     }
 }
@@ -114,7 +114,7 @@ vectorised! {
                     let values = &mut values[row.clone()];
                     // A rule without state has none to cut a row out of.
                     let (first_row, second_row) = (row_of(first, &row), row_of(second, &row));
-                    applied.apply(&gradient[row], Stochastic { values, bits }, first_row, second_row);
+                    applied.apply(&gradient[row], Stochastic::<WIDE> { values, bits }, first_row, second_row);
                 }
             }
         }
@@ -139,38 +139,100 @@ vectorised! {
 
 /// A rule whose constants are computed.
 pub(crate) enum Applied {
-    Sgd {
-        scale: f32,
-        rate: f32,
-    },
-    Momentum {
-        scale: f32,
-        rate: f32,
-        momentum: f32,
-    },
-    Adam {
-        scale: f32,
-        keep: f32,
-        rate: f32,
-        beta1: f32,
-        new1: f32,
-        beta2: f32,
-        new2: f32,
-        correction2: f32,
-        epsilon: f32,
-    },
-    /// w ← w + factor · g
-    Folded {
-        factor: f32,
-    },
+    Sgd(Sgd),
+    Momentum(Momentum),
+    Adam(Adam),
+    Folded(Folded),
+}
+
+/// w ← w − rate · (scale · g)
+pub(crate) struct Sgd {
+    scale: f32,
+    rate: f32,
+}
+
+/// v ← keep · v + scale · g; w ← w − rate · v
+pub(crate) struct Momentum {
+    scale: f32,
+    rate: f32,
+    keep: f32,
+}
+
+/// m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g² of the scaled gradient; then w by both, corrected.
+pub(crate) struct Adam {
+    scale: f32,
+    keep: f32,
+    rate: f32,
+    beta1: f32,
+    new1: f32,
+    beta2: f32,
+    new2: f32,
+    correction2: f32,
+    epsilon: f32,
+}
+
+/// w ← w + factor · g
+pub(crate) struct Folded {
+    pub factor: f32,
+}
+
+/// What happens to parameters with `S` values of state each. A trait, and not closures, because the compiler must
+/// inline it where vector code is allowed.
+trait Rule<const S: usize> {
+    fn apply(&self, w: &mut Lanes, g: &Lanes, state: &mut [Lanes; S]);
+}
+
+impl Rule<0> for Sgd {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn apply(&self, w: &mut Lanes, g: &Lanes, []: &mut [Lanes; 0]) {
+        for lane in 0..LANES {
+            w[lane] -= self.rate * (self.scale * g[lane]);
+        }
+    }
+}
+
+impl Rule<1> for Momentum {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn apply(&self, w: &mut Lanes, g: &Lanes, [v]: &mut [Lanes; 1]) {
+        for lane in 0..LANES {
+            v[lane] = self.keep * v[lane] + self.scale * g[lane];
+            w[lane] -= self.rate * v[lane];
+        }
+    }
+}
+
+impl Rule<2> for Adam {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn apply(&self, w: &mut Lanes, g: &Lanes, [m, v]: &mut [Lanes; 2]) {
+        for lane in 0..LANES {
+            let g = self.scale * g[lane];
+            m[lane] = self.beta1 * m[lane] + self.new1 * g;
+            v[lane] = self.beta2 * v[lane] + self.new2 * (g * g);
+            let change = m[lane] / ((self.correction2 * v[lane]).sqrt() + self.epsilon);
+            w[lane] = self.keep * w[lane] - self.rate * change;
+        }
+    }
+}
+
+impl Rule<0> for Folded {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn apply(&self, w: &mut Lanes, g: &Lanes, []: &mut [Lanes; 0]) {
+        for lane in 0..LANES {
+            w[lane] += self.factor * g[lane];
+        }
+    }
 }
 
 impl Applied {
     pub(crate) const fn state_per_parameter(&self) -> usize {
         match self {
-            Self::Sgd { .. } | Self::Folded { .. } => 0,
-            Self::Momentum { .. } => 1,
-            Self::Adam { .. } => 2,
+            Self::Sgd(_) | Self::Folded(_) => 0,
+            Self::Momentum(_) => 1,
+            Self::Adam(_) => 2,
         }
     }
 
@@ -178,67 +240,58 @@ impl Applied {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     pub(crate) fn apply(&self, gradient: &[f32], params: impl Target, first: &mut [f32], second: &mut [f32]) {
-        match *self {
-            Self::Folded { factor } => each(gradient, params, [], |w, g, []| *w += factor * g),
-            Self::Sgd { scale, rate } => each(gradient, params, [], |w, g, []| *w -= rate * (scale * g)),
-            Self::Momentum { scale, rate, momentum } => each(gradient, params, [first], |w, g, [v]| {
-                *v = momentum * *v + scale * g;
-                *w -= rate * *v;
-            }),
-            Self::Adam { scale, keep, rate, beta1, new1, beta2, new2, correction2, epsilon } => {
-                each(gradient, params, [first, second], |w, g, [m, v]| {
-                    *m = beta1 * *m + new1 * (scale * g);
-                    *v = beta2 * *v + new2 * ((scale * g) * (scale * g));
-                    *w = keep * *w - rate * (*m / ((correction2 * *v).sqrt() + epsilon));
-                });
-            }
+        match self {
+            Self::Sgd(sgd) => each(sgd, gradient, params, []),
+            Self::Momentum(momentum) => each(momentum, gradient, params, [first]),
+            Self::Adam(adam) => each(adam, gradient, params, [first, second]),
+            Self::Folded(folded) => each(folded, gradient, params, []),
         }
     }
 }
 
-/// Calls `rule` with every parameter, its gradient and its `S` values of state: in one pass, because what it passes
-/// over seldom is in cache.
+/// Applies `rule` to [`LANES`] parameters at a time and their `S` values of state each: in one pass, because what it
+/// passes over is seldom in cache.
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn each<const S: usize>(
+    rule: &impl Rule<S>,
     gradient: &[f32],
     mut params: impl Target,
     mut state: [&mut [f32]; S],
-    rule: impl Fn(&mut f32, f32, [&mut f32; S]),
 ) {
     assert_eq!(gradient.len(), params.count(), "gradient and parameters");
     let whole = gradient.len() / LANES * LANES;
     for at in (0..whole).step_by(LANES) {
-        some::<LANES, S>(at, gradient, &mut params, &mut state, &rule);
+        some(rule, at, LANES, gradient, &mut params, &mut state);
     }
-    for at in whole..gradient.len() {
-        some::<1, S>(at, gradient, &mut params, &mut state, &rule);
+    if whole < gradient.len() {
+        some(rule, whole, gradient.len() - whole, gradient, &mut params, &mut state);
     }
 }
 
-/// [`each`] of the `N` from `at`.
+/// [`each`] of the `count` from `at`, filled up with zeros.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn some<const N: usize, const S: usize>(
+fn some<const S: usize>(
+    rule: &impl Rule<S>,
     at: usize,
+    count: usize,
     gradient: &[f32],
     params: &mut impl Target,
     state: &mut [&mut [f32]; S],
-    rule: &impl Fn(&mut f32, f32, [&mut f32; S]),
 ) {
     // Copied out, all is read before it is written, so that nothing depends on the slices being apart, which the
     // compiler loses sight of.
-    let load = |values: &[f32]| -> [f32; N] { std::array::from_fn(|lane| values[at..at + N][lane]) };
-    let gradient = load(gradient);
-    let mut values = params.load::<N>(at);
-    let mut states: [[f32; N]; S] = std::array::from_fn(|index| load(state[index]));
-    for lane in 0..N {
-        rule(&mut values[lane], gradient[lane], states.each_mut().map(|state| &mut state[lane]));
+    let mut values = params.load(at, count);
+    let mut states = [[0.0; LANES]; S];
+    for (states, state) in states.iter_mut().zip(&*state) {
+        *states = lanes(&state[at..at + count]);
     }
-    for (state, values) in state.iter_mut().zip(&states) {
-        state[at..at + N].copy_from_slice(values);
+    rule.apply(&mut values, &lanes(&gradient[at..at + count]), &mut states);
+    for (state, states) in state.iter_mut().zip(&states) {
+        state[at..at + count].copy_from_slice(&states[..count]);
     }
-    params.store(at, values);
+    params.store(at, count, values);
 }
 
 #[cfg(test)]

@@ -280,6 +280,14 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         ],
     );
     check(
+        "a folded update of parameters that are rounded",
+        &[("batch_size: 64", "batch_size: 64\n  update: folded\n  precision: bf16")],
+        &[
+            "s.yaml:15:11: train.update: folded needs parallelism: single and train.precision: f32; set that, or train.update to formed (arms `weights`, `stale_boundary`, `local_loss`)",
+            "s.yaml:15:11: train.update: folded needs train.precision: f32; set that, or train.update to formed (arm `single`)",
+        ],
+    );
+    check(
         "an input that is no image",
         &[("input: [784]", "input: [28, 27]")],
         &[

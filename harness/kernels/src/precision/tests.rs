@@ -2,11 +2,15 @@
 
 use half::bf16;
 
-use super::{ParametersMut, RowBits, StochasticRounding, expand, round_stochastically, round_to_nearest};
+use super::{
+    ParametersMut, RowBits, StochasticRounding, expand, expand_lanes, round_lanes, round_stochastically,
+    round_to_nearest,
+};
 use crate::check::{SHAPES, bits, numbers, panel_params, panels, with_threads};
 use crate::forward::forward_with;
 use crate::input_error::input_error_with;
 use crate::micro::Kernel;
+use crate::vectorised::{LANES, lanes, vectorised};
 use crate::{Chunk, OutputActivation, Panel, UpdateRule, apply, gradient, update};
 
 fn halves(values: &[f32]) -> Vec<bf16> {
@@ -78,6 +82,39 @@ fn a_value_that_is_a_bf16_stays_whatever_the_random_bits() {
     }
 }
 
+vectorised! {
+    fn round_all(row: RowBits, values: &[f32], rounded: &mut [bf16]) {
+        for (index, values) in values.as_chunks::<LANES>().0.iter().enumerate() {
+            let at = LANES * index;
+            rounded[at..at + LANES].copy_from_slice(&round_lanes::<WIDE>(values, row, 24 * index));
+            let again = expand_lanes::<WIDE>(&lanes(&rounded[at..at + LANES]));
+            assert_eq!(bits(&again), bits(&expanded(&rounded[at..at + LANES])));
+        }
+    }
+}
+
+#[test]
+fn eight_at_a_time_have_the_bits_of_one_at_a_time() {
+    let mut values = numbers(4096, 1);
+    values.extend([
+        f32::NAN,
+        f32::INFINITY,
+        -0.0,
+        f32::MAX,
+        f32::MIN,
+        1e-40,
+        f32::from_bits(0x7f80_0001),
+        0.5,
+    ]);
+    let row = RowBits::new(3, 11, 7);
+    let mut rounded = vec![bf16::ZERO; values.len()];
+    round_all(row, &values, &mut rounded);
+    for (index, (value, rounded)) in values.iter().zip(rounded).enumerate() {
+        let random = row.at(24 * (index / LANES))[index % LANES];
+        assert_eq!(rounded.to_bits(), round_stochastically(*value, random).to_bits(), "{value}");
+    }
+}
+
 #[test]
 fn not_a_number_stays_that_and_infinity_too() {
     for payload in [0x7f80_0001, 0x7fff_ffff, 0xff80_0001, 0xffff_ffff] {
@@ -115,7 +152,7 @@ fn mean_product(pair: impl Fn(u64, usize) -> (u32, u32)) -> f64 {
 
 #[test]
 fn random_bits_are_uniform_and_those_of_neighbours_and_of_other_keys_have_nothing_to_do_with_each_other() {
-    let at = |key, row, column| RowBits::new(key, row, 0).at(column);
+    let at = |key, row, column| RowBits::new(key, row, 0).at(column)[0];
     let mut counts = [0_u32; 256];
     for row in 0..512 {
         for column in 0..512 {
@@ -198,8 +235,8 @@ fn an_update_of_bf16_is_that_of_f32_rounded_by_the_bits_of_each_place() {
             update(&layer.whole, shards, &mut wide[..], &mut wide_state, &rule, SCALE);
         });
         let random = |index: usize| match index.checked_sub(units * inputs) {
-            None => rounding.of_unit(index / inputs).at(index % inputs),
-            Some(unit) => rounding.of_biases().at(unit),
+            None => rounding.of_unit(index / inputs).at(index % inputs)[0],
+            Some(unit) => rounding.of_biases().at(unit)[0],
         };
         let expected: Vec<u16> = (0..)
             .zip(&wide)

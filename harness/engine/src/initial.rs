@@ -10,17 +10,23 @@ use spillbench_schema::config::Activation;
 
 use crate::random;
 
-/// Fills a panel's parameters, `[W | b]`.
-pub fn fill(network: &Network, panel: &PanelGeometry, seed: u64, parameters: &mut [f32]) {
+/// Fills a panel's parameters, `[W | b]`, each as `kept` makes it.
+pub fn fill<T: Copy + Default + Send>(
+    network: &Network,
+    panel: &PanelGeometry,
+    seed: u64,
+    parameters: &mut [T],
+    kept: impl Fn(f32) -> T + Sync,
+) {
     let bound = bound(network, panel);
     let (weights, biases) = parameters.split_at_mut(panel.units.len() * panel.inputs);
-    biases.fill(0.0);
+    biases.fill(T::default());
     weights.par_chunks_exact_mut(panel.inputs).zip(panel.units.clone()).for_each(|(row, unit)| {
         let mut stream = random::stream(seed, "init", &[u64::from(panel.layer.0), unit as u64]);
         for weight in row {
             // 24 bits: every value is exact, from −1 to 1.
             let uniform = (stream.next_u64() >> 40) as f32 / (1 << 23) as f32 - 1.0;
-            *weight = bound * uniform;
+            *weight = kept(bound * uniform);
         }
     });
 }

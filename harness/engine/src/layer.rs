@@ -8,7 +8,7 @@ mod elementwise;
 mod linear;
 
 use candle_core::{Device, Result, Tensor, Var};
-use spillbench_kernels::{Chunk, UpdateRule};
+use spillbench_kernels::{Chunk, Panel, Parameters, ParametersMut, UpdateRule};
 use spillbench_schedule::{Layer as Geometry, LayerKind, PanelGeometry};
 
 pub use self::{elementwise::Elementwise, linear::Linear};
@@ -20,7 +20,7 @@ pub struct PanelView<'a> {
     /// Which rows of the layer.
     pub geometry: &'a PanelGeometry,
     /// Their parameters.
-    pub parameters: &'a [f32],
+    pub parameters: Parameters<'a>,
 }
 
 /// Where the error at a layer's input goes.
@@ -33,6 +33,8 @@ pub struct InputError<'a> {
 
 /// What a gradient is formed from, and how it is applied.
 pub struct UpdateContext<'a> {
+    /// The panel, as kernels see it.
+    pub panel: Panel,
     /// How the mean gradient changes parameters.
     pub rule: UpdateRule,
     /// 1 / samples of the mini-batch.
@@ -152,12 +154,13 @@ pub trait Layer: Send + Sync {
         &self,
         geometry: &PanelGeometry,
         context: &UpdateContext,
-        parameters: &mut [f32],
+        parameters: ParametersMut,
         state: &mut [f32],
     ) -> Result<()> {
-        let mut gradient = vec![0.0; parameters.len()];
-        self.gradient(PanelView { geometry, parameters }, context.shards, &mut gradient)?;
-        spillbench_kernels::apply(&gradient, parameters, state, &context.rule, context.scale);
+        let view = PanelView { geometry, parameters: parameters.as_parameters() };
+        let mut gradient = vec![0.0; view.parameters.len()];
+        self.gradient(view, context.shards, &mut gradient)?;
+        spillbench_kernels::apply(&context.panel, &gradient, parameters, state, &context.rule, context.scale);
         Ok(())
     }
 }
@@ -170,8 +173,18 @@ pub fn build(layer: &Geometry) -> Box<dyn Layer> {
     }
 }
 
+/// A panel as kernels see it.
+pub fn kernel_panel(layer: &Geometry, panel: &PanelGeometry) -> Panel {
+    Panel {
+        total_units: layer.outputs,
+        inputs: panel.inputs,
+        first_unit: panel.units.start,
+        units: panel.units.len(),
+    }
+}
+
 fn parameter_tensor(panel: PanelView) -> Result<Tensor> {
-    Tensor::from_slice(panel.parameters, panel.parameters.len(), &Device::Cpu)
+    Tensor::from_vec(panel.parameters.to_f32(), panel.parameters.len(), &Device::Cpu)
 }
 
 fn matrix(values: &[f32], rows: usize) -> Result<Tensor> {

@@ -15,6 +15,7 @@ mod layer;
 mod ledger;
 mod machine;
 mod order;
+mod precision;
 mod random;
 mod rank;
 mod recorder;

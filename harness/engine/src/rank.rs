@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use spillbench_data::{Dataset, Samples};
-use spillbench_kernels::{self as kernels, Chunk, UpdateRule};
+use spillbench_kernels::{self as kernels, Chunk, ParametersMut, UpdateRule};
 use spillbench_schedule::{
     Boundary, ErrorFlow, Extent, LayerId, Message, Op, PanelId, Phase, Plan, Rank, Slot, SlotRange, Source,
     Version,
@@ -23,9 +23,10 @@ use spillbench_storage::{Counters, Panel, Store};
 use crate::{
     EngineError,
     generation::{Generations, Origin},
-    layer::{InputError, Layer, PanelView, UpdateContext},
+    layer::{self, InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},
     order::EpochOrder,
+    precision,
     recorder::{Recorder, SHORTEST_SPAN},
     reduction::{self, Reducer},
     residency::Domain,
@@ -38,6 +39,7 @@ use crate::{
 pub struct Shared<'a, 'r> {
     pub plan: &'a Plan,
     pub train: &'a TrainConfig,
+    pub seed: u64,
     pub data: &'a Dataset,
     pub layers: &'a [Box<dyn Layer>],
     pub store: &'a dyn Store,
@@ -100,7 +102,7 @@ struct EvaluationMark {
 }
 
 impl<'a, 'r> Executor<'a, 'r> {
-    pub fn new(shared: &'a Shared<'a, 'r>, rank: Rank, endpoint: Endpoint, seed: u64) -> Self {
+    pub fn new(shared: &'a Shared<'a, 'r>, rank: Rank, endpoint: Endpoint) -> Self {
         let plan = shared.plan;
         let asked = plan.strategy().workspace(rank);
         Self {
@@ -109,7 +111,7 @@ impl<'a, 'r> Executor<'a, 'r> {
             domain: &shared.domains[plan.domain(rank)],
             workspace: Workspace::new(&asked, &plan.network, &plan.timeline),
             endpoint,
-            order: EpochOrder::new(seed, plan.timeline.samples),
+            order: EpochOrder::new(shared.seed, plan.timeline.samples),
             step: shared.origin.past.step,
             ledger: Ledger::default(),
             trained: Ledger::default(),
@@ -350,14 +352,14 @@ impl<'a, 'r> Executor<'a, 'r> {
         self.computing(|this| {
             let geometry = this.shared.plan.network.panel(id);
             let layer = this.shared.plan.network.layer(geometry.layer);
-            let panel = exclusive(&mut parameters).as_f32_mut();
-            let state = state.as_mut().map_or(&mut [][..], |state| exclusive(state).as_f32_mut());
+            let (parameters, state) = this.parameters_mut(&mut parameters, state.as_mut(), geometry.layer);
+            let panel = layer::kernel_panel(layer, geometry);
             let rule = this.rule();
             let scale = this.scale();
             let folded = this.shared.train.update == Update::Folded;
             this.with_chunks(layer.input, layer.output, chunks, |shards| {
-                let context = UpdateContext { rule, scale, shards, folded };
-                Ok(this.layer(geometry.layer).update(geometry, &context, panel, state)?)
+                let context = UpdateContext { panel, rule, scale, shards, folded };
+                Ok(this.layer(geometry.layer).update(geometry, &context, parameters, state)?)
             })
         })?;
         self.put_back(id, parameters, state);
@@ -389,9 +391,11 @@ impl<'a, 'r> Executor<'a, 'r> {
             let mut state = self.take_state(id)?;
             self.computing(|this| {
                 reduction::tree(&mut parts.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
-                let state = state.as_mut().map_or(&mut [][..], |state| exclusive(state).as_f32_mut());
-                let panel = exclusive(&mut parameters).as_f32_mut();
-                kernels::apply(&parts[0], panel, state, &this.rule(), this.scale());
+                let geometry = shared.plan.network.panel(id);
+                let panel = layer::kernel_panel(shared.plan.network.layer(geometry.layer), geometry);
+                let (parameters, state) =
+                    this.parameters_mut(&mut parameters, state.as_mut(), geometry.layer);
+                kernels::apply(&panel, &parts[0], parameters, state, &this.rule(), this.scale());
                 Ok(())
             })?;
             shared.reducer.give_back(parts);
@@ -528,7 +532,20 @@ impl<'a, 'r> Executor<'a, 'r> {
         'a: 'p,
     {
         let (panel, parameters) = panel.zip(parameters)?;
-        Some(PanelView { geometry: self.shared.plan.network.panel(panel), parameters: parameters.as_f32() })
+        let parameters = precision::parameters(self.shared.train.precision, parameters);
+        Some(PanelView { geometry: self.shared.plan.network.panel(panel), parameters })
+    }
+
+    /// What the update of the step under way changes: parameters, and the optimizer's state of them.
+    fn parameters_mut<'p>(
+        &self,
+        weights: &'p mut Panel,
+        state: Option<&'p mut Panel>,
+        layer: LayerId,
+    ) -> (ParametersMut<'p>, &'p mut [f32]) {
+        let key = precision::rounding_key(self.shared.seed, self.step, layer);
+        let precision = self.shared.train.precision;
+        precision::parameters_mut(precision, exclusive(weights), state.map(exclusive), key)
     }
 
     /// The chunks in some slots as a layer's gradient sees them, by shard.

@@ -159,7 +159,7 @@ impl Domain {
         let id = self.id(snapshot);
         let mut copy = self.store.allocate(id)?;
         let target = Arc::get_mut(&mut copy).expect("a new panel has one holder");
-        target.as_f32_mut().copy_from_slice(weights.as_f32());
+        target.copy_from(weights);
         Ok(self.store.begin_write(id, copy)?)
     }
 

@@ -11,7 +11,12 @@ use std::{
 use spillbench_data::{DataLocations, Dataset};
 use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{ActivationExtent, Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
-use spillbench_schema::{Summary, Trial, config::StorageMode, event::Split, summary::Status};
+use spillbench_schema::{
+    Summary, Trial,
+    config::{Precision, StorageMode},
+    event::Split,
+    summary::Status,
+};
 use spillbench_storage::{
     BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, Fault, MemoryStore, MmapStore,
     PageCacheOptions, Store,
@@ -20,9 +25,9 @@ use spillbench_storage::{
 use crate::{
     EngineError, EventLog, Progress,
     generation::{self, Generation, Generations, Origin},
-    hash, initial, layer,
+    hash, layer,
     ledger::Ledger,
-    machine,
+    machine, precision,
     rank::{Executor, RankReport, Shared},
     recorder::{Record, Recorder},
     reduction::Reducer,
@@ -90,7 +95,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let past = if let Some(past) = recovered {
         past
     } else {
-        initialise(store.as_ref(), &plan, trial.seed)?;
+        initialise(store.as_ref(), &plan, config.train.precision, trial.seed)?;
         Generation::beginning(fingerprint, plan.ranks())
     };
     events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
@@ -113,7 +118,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     store.flush()?;
     let moved = origin.moved(store.as_ref());
     let record = recorder.finish(moved)?;
-    let weights_hash = hash::weights(store.as_ref(), &plan.network, &plan.extents)?;
+    let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)?;
 
     let traffic = plan.traffic(config.storage.mode);
     // Whenever the run goes on, what is pinned is brought back once more.
@@ -258,15 +263,20 @@ fn activation_spec(plan: &Plan, ActivationExtent { rank, slot, at }: ActivationE
     ExtentSpec { name, bytes: plan.activations.payload(at) }
 }
 
-/// Writes initial weights, and zeros wherever else: a file's first write costs more than later ones, and should not
+/// Writes initial weights and masters, and zeros wherever else: a file's first write costs more than later ones, and should not
 /// show in the first step.
-fn initialise(store: &dyn Store, plan: &Plan, seed: u64) -> Result<(), EngineError> {
+fn initialise(store: &dyn Store, plan: &Plan, precision: Precision, seed: u64) -> Result<(), EngineError> {
     for extent in plan.extents.iter() {
         let id = ExtentId(plan.extents.index(extent) as u32);
         let mut panel = store.allocate(id)?;
-        if extent.kind == ExtentKind::Weights {
-            let parameters = Arc::get_mut(&mut panel).expect("a new panel has one holder").as_f32_mut();
-            initial::fill(&plan.network, plan.network.panel(extent.panel), seed, parameters);
+        let buffer = Arc::get_mut(&mut panel).expect("a new panel has one holder");
+        let geometry = plan.network.panel(extent.panel);
+        match extent.kind {
+            ExtentKind::Weights => {
+                precision::fill_weights(precision, &plan.network, geometry, seed, buffer);
+            }
+            ExtentKind::State => precision::fill_state(precision, &plan.network, geometry, seed, buffer),
+            ExtentKind::Snapshot => {}
         }
         store.begin_write(id, panel)?;
     }
@@ -317,6 +327,7 @@ fn run_ranks(
     let shared = Shared {
         plan,
         train: &trial.config.train,
+        seed: trial.seed,
         data,
         layers: &layers,
         store: store.as_ref(),
@@ -332,7 +343,7 @@ fn run_ranks(
     thread::scope(|scope| {
         for (rank, endpoint) in (0..).zip(transport::chain(ranks, plan.strategy().queue_capacity())) {
             let (shared, first_error, reports) = (&shared, &first_error, &reports);
-            scope.spawn(move || match run_rank(shared, Rank(rank), endpoint, trial.seed) {
+            scope.spawn(move || match run_rank(shared, Rank(rank), endpoint) {
                 Ok(report) => lock(reports).push(report),
                 Err(error) => {
                     let mut first = lock(first_error);
@@ -356,7 +367,6 @@ fn run_rank<'a>(
     shared: &'a Shared<'a, '_>,
     rank: Rank,
     endpoint: Endpoint,
-    seed: u64,
 ) -> Result<RankReport, EngineError> {
     // A panic must not leave the others waiting.
     let alarm = Alarm(shared.team);
@@ -365,7 +375,7 @@ fn run_rank<'a>(
         .thread_name(move |thread| format!("rank-{}-{thread}", rank.0))
         .build()
         .map_err(|cause| EngineError::Threads { rank: rank.0, cause: cause.to_string() })?;
-    let report = pool.install(|| Executor::new(shared, rank, endpoint, seed).run());
+    let report = pool.install(|| Executor::new(shared, rank, endpoint).run());
     std::mem::forget(alarm);
     report
 }

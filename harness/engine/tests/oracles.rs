@@ -201,9 +201,13 @@ fn storage_changes_nothing_for_any_optimizer_and_budget() {
     }
 }
 
-/// The least budget, as the error that refuses a smaller one names it.
 fn least_budget(optimizer: &Value) -> String {
-    least_of(with(&[("train.optimizer", optimizer.clone()), direct("1KiB")]))
+    least_budget_of(&[("train.optimizer", optimizer.clone())])
+}
+
+/// The least budget of changes, as the error that refuses a smaller one names it.
+fn least_budget_of(changes: &[(&str, Value)]) -> String {
+    least_of(with(&[changes, &[direct("1KiB")]].concat()))
 }
 
 /// The least budget of a configuration whose own is too small.
@@ -328,6 +332,93 @@ fn every_store_gives_the_same_bits() {
     for mode in ["direct", "buffered", "mmap"] {
         let storage = ("storage", json!({ "mode": mode, "memory_budget": budget }));
         assert_eq!(hash(&[storage]), single(), "{mode}");
+    }
+}
+
+/// bf16 parameters, rounded stochastically or beside a master.
+const PRECISIONS: [&str; 2] = ["bf16", "bf16_master"];
+
+fn precision(name: &str) -> (&'static str, Value) {
+    ("train.precision", json!(name))
+}
+
+fn strategies_that_are_single() -> [Value; 7] {
+    let layerwise = |exchange: &str, ranks: u64| json!({ "layerwise": { "exchange": exchange, "interval": 1, "ranks": ranks } });
+    [
+        json!({ "data": { "sync": { "ranks": 2 } } }),
+        json!({ "data": { "sync": { "ranks": 4 } } }),
+        json!({ "model": { "pipeline": { "ranks": 2 } } }),
+        json!({ "model": { "pipeline": { "ranks": 3 } } }),
+        layerwise("weights", 1),
+        layerwise("weights", 3),
+        layerwise("stale_boundary", 2),
+    ]
+}
+
+#[test]
+fn a_precision_is_science_and_its_rounding_depends_on_the_seed_alone() {
+    for name in PRECISIONS {
+        let reference = hash(&[precision(name)]);
+        assert_ne!(reference, single(), "{name} is not f32");
+        for threads in [1, 2, 3] {
+            let threads = ("execution", json!({ "threads": threads }));
+            assert_eq!(hash(&[precision(name), threads]), reference, "{name}");
+        }
+        for parallelism in strategies_that_are_single() {
+            let arm = [precision(name), ("parallelism", parallelism.clone())];
+            assert_eq!(hash(&arm), reference, "{name} {parallelism}");
+        }
+    }
+    assert_ne!(hash(&[precision("bf16")]), hash(&[precision("bf16_master")]));
+}
+
+#[test]
+fn storage_changes_nothing_at_any_precision() {
+    for name in PRECISIONS {
+        for optimizer in [
+            json!({ "sgd": { "learning_rate": 0.1 } }),
+            json!({ "momentum": { "learning_rate": 0.05 } }),
+            json!({ "adam": { "learning_rate": 0.01, "weight_decay": 0.01 } }),
+        ] {
+            let trial = [precision(name), ("train.optimizer", optimizer.clone())];
+            let memory = hash(&trial);
+            let least = least_budget_of(&trial);
+            for (mode, budget) in
+                [("direct", &*least), ("direct", "9200KiB"), ("buffered", &least), ("mmap", &least)]
+            {
+                let storage = ("storage", json!({ "mode": mode, "memory_budget": budget }));
+                let summary = run(with(&[trial[0].clone(), trial[1].clone(), storage])).expect("it trains");
+                assert_eq!(summary.weights_hash, memory, "{name} {optimizer} {mode} in {budget}");
+                assert_eq!(summary.bytes_read > 0, budget == least, "{name} {optimizer} {mode} in {budget}");
+            }
+        }
+    }
+}
+
+#[test]
+fn snapshots_and_heads_follow_the_precision() {
+    for name in PRECISIONS {
+        for exchange in ["weights", "stale_boundary", "local_loss"] {
+            let arm = |ranks| [precision(name), layerwise(exchange, 6, &[1, 1, 1], ranks)];
+            let memory = hash(&arm(1));
+            assert_eq!(hash(&arm(3)), memory, "{name} {exchange} on three ranks");
+            let [precision, parallelism] = arm(1);
+            let storage = direct(&least_budget_of(&[precision.clone(), parallelism.clone()]));
+            assert_eq!(hash(&[precision, parallelism, storage]), memory, "{name} {exchange} from disk");
+        }
+    }
+}
+
+#[test]
+fn a_network_learns_as_much_at_every_precision() {
+    let accuracy = |name: &str| {
+        let summary = run(with(&[("train.epochs", json!(40)), precision(name)])).expect("it trains");
+        summary.test_accuracy
+    };
+    let reference = accuracy("f32");
+    for name in PRECISIONS {
+        let reached = accuracy(name);
+        assert!(reached > reference - 10.0, "{name}: {reached} % beside {reference} %");
     }
 }
 

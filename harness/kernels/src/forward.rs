@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use crate::activation::{OutputActivation, activate};
-use crate::micro::{Ahead, Kernel};
+use crate::micro::{Ahead, Element, Kernel};
 use crate::panel::Panel;
 use crate::parallel::Shared;
+use crate::precision::Parameters;
 use crate::strip::{Finished, Right, Samples, multiply_samples};
 
 /// Computes the panel's columns of a layer's output, y[:, panel] = act(x·Wᵀ + b), and no others.
@@ -14,21 +15,25 @@ use crate::strip::{Finished, Right, Samples, multiply_samples};
 ///
 /// # Panics
 /// If a slice does not have the length its shape says.
-pub fn forward(
+pub fn forward<'a>(
     panel: &Panel,
-    params: &[f32],
+    params: impl Into<Parameters<'a>>,
     x: &[f32],
     y: &mut [f32],
     rows: usize,
     activation: OutputActivation,
 ) {
-    forward_with(Kernel::of_this_cpu(), panel, params, x, y, rows, activation);
+    let kernel = Kernel::of_this_cpu();
+    match params.into() {
+        Parameters::F32(params) => forward_with(kernel, panel, params, x, y, rows, activation),
+        Parameters::Bf16(params) => forward_with(kernel, panel, params, x, y, rows, activation),
+    }
 }
 
-pub(crate) fn forward_with(
+pub(crate) fn forward_with<T: Element>(
     kernel: &Kernel,
     panel: &Panel,
-    params: &[f32],
+    params: &[T],
     x: &[f32],
     y: &mut [f32],
     rows: usize,
@@ -48,7 +53,10 @@ pub(crate) fn forward_with(
             let start = row * panel.total_units + panel.first_unit + part.columns.start;
             // SAFETY: strips of different tiles have different rows or columns.
             let y = unsafe { y.part(start..start + biases.len()) };
-            activate(activation, sums, biases, y);
+            for (y, bias) in y.iter_mut().zip(biases) {
+                *y = bias.to_f32();
+            }
+            activate(activation, sums, y);
         }
     };
     let samples = Samples { values: x, stride: inputs, rows, depth: inputs };
@@ -56,13 +64,13 @@ pub(crate) fn forward_with(
 }
 
 /// Wᵀ
-struct Transposed<'a> {
+struct Transposed<'a, T> {
     kernel: &'a Kernel,
-    weights: &'a [f32],
+    weights: &'a [T],
     inputs: usize,
 }
 
-impl Right for Transposed<'_> {
+impl<T: Element> Right for Transposed<'_, T> {
     fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
         self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
@@ -70,7 +78,7 @@ impl Right for Transposed<'_> {
 
     fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Ahead {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        Ahead { source: source.as_ptr(), stride: self.inputs, lines: units.len(), length: inputs.len() }
+        Ahead::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 }
 
@@ -111,7 +119,7 @@ mod tests {
                 with_threads(threads, || {
                     for panel in panels(units, inputs, parts) {
                         let params = panel_params(&panel, &params);
-                        forward(&panel, &params, &x, &mut y, rows, OutputActivation::Sigmoid);
+                        forward(&panel, &params[..], &x, &mut y, rows, OutputActivation::Sigmoid);
                     }
                 });
                 y
@@ -121,7 +129,7 @@ mod tests {
                 assert_eq!(bits(&run(threads, parts)), bits(&reference), "{threads} threads, {parts} panels");
             }
             let mut first = vec![0.0; 3 * units];
-            forward(&whole, &params, &x[..3 * inputs], &mut first, 3, OutputActivation::Sigmoid);
+            forward(&whole, &params[..], &x[..3 * inputs], &mut first, 3, OutputActivation::Sigmoid);
             assert_eq!(bits(&first), bits(&reference[..3 * units]), "the first three rows alone");
         }
     }
@@ -130,7 +138,7 @@ mod tests {
     fn only_the_columns_of_the_panel_are_written() {
         let panel = Panel { total_units: 9, inputs: 4, first_unit: 3, units: 2 };
         let mut y = vec![f32::NAN; 2 * 9];
-        forward(&panel, &numbers(10, 1), &numbers(8, 2), &mut y, 2, OutputActivation::Relu);
+        forward(&panel, &numbers(10, 1)[..], &numbers(8, 2), &mut y, 2, OutputActivation::Relu);
         for (index, value) in y.iter().enumerate() {
             assert_eq!(value.is_nan(), !panel.columns().contains(&(index % 9)), "column {}", index % 9);
         }
@@ -138,6 +146,6 @@ mod tests {
 
     #[test]
     fn no_samples_are_no_work() {
-        forward(&Panel::whole(3, 2), &numbers(9, 1), &[], &mut [], 0, OutputActivation::Tanh);
+        forward(&Panel::whole(3, 2), &numbers(9, 1)[..], &[], &mut [], 0, OutputActivation::Tanh);
     }
 }

@@ -4,10 +4,15 @@
 //! its micro-batches in index order; over shards, a binary tree over neighbours. A power of two of ranks,
 //! each with as many consecutive shards, that combine their sums by the same tree get the same bits.
 
+use std::ops::Range;
+
+use half::bf16;
+
 use crate::micro::{Ahead, Kernel};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
-use crate::rule::{Applied, UpdateRule, add};
+use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
+use crate::rule::{Applied, Folded, UpdateRule, add};
 use crate::strip::reduction_block;
 use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
@@ -45,15 +50,15 @@ pub(crate) fn gradient_with(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]],
 ///
 /// # Panics
 /// If a slice does not have the length its shape says.
-pub fn update(
+pub fn update<'a>(
     panel: &Panel,
     shards: &[&[Chunk]],
-    params: &mut [f32],
+    params: impl Into<ParametersMut<'a>>,
     state: &mut [f32],
     rule: &UpdateRule,
     scale: f32,
 ) {
-    update_with(Kernel::of_this_cpu(), panel, shards, params, state, &rule.applied(scale));
+    update_with(Kernel::of_this_cpu(), panel, shards, params.into(), state, &rule.applied(scale));
 }
 
 /// Folds the update into the product: W += −η·scale·dzᵀ·x, b likewise, for plain SGD on one micro-batch. The
@@ -63,21 +68,27 @@ pub fn update(
 /// If a slice does not have the length its shape says.
 pub fn update_folded(panel: &Panel, chunk: &Chunk, params: &mut [f32], learning_rate: f64, scale: f32) {
     let factor = (-learning_rate * f64::from(scale)) as f32;
-    update_with(Kernel::of_this_cpu(), panel, &[&[*chunk]], params, &mut [], &Applied::Folded { factor });
+    let applied = Applied::Folded(Folded { factor });
+    update_with(Kernel::of_this_cpu(), panel, &[&[*chunk]], params.into(), &mut [], &applied);
 }
 
 pub(crate) fn update_with(
     kernel: &Kernel,
     panel: &Panel,
     shards: &[&[Chunk]],
-    params: &mut [f32],
+    params: ParametersMut,
     state: &mut [f32],
     applied: &Applied,
 ) {
     let parameters = panel.parameters();
     assert_eq!(params.len(), parameters, "parameters of {panel:?}");
     assert_eq!(state.len(), parameters * applied.state_per_parameter(), "optimizer state of {panel:?}");
-    form(kernel, panel, shards, &Updated { params: Shared::new(params), state: Shared::new(state), applied });
+    form(
+        kernel,
+        panel,
+        shards,
+        &Updated { params: SharedParameters::new(panel, params), state: Shared::new(state), applied },
+    );
 }
 
 /// A piece of a gradient: lines of `columns` values, `width` apart, each of which belongs to the parameters from
@@ -89,14 +100,45 @@ struct Piece<'a> {
     columns: usize,
     offset: usize,
     stride: usize,
+    /// Where the first line is.
+    place: Place,
+}
+
+/// Where a line lies in its panel; the next line is the next unit's.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Weights of a unit, from its input `first` on.
+    Inputs { unit: usize, first: usize },
+    /// Biases, from the unit `first` on.
+    Biases { first: usize },
+}
+
+/// A line of a piece.
+struct Line<'a> {
+    offset: usize,
+    sums: &'a [f32],
+    place: Place,
+}
+
+impl Line<'_> {
+    /// The parameters that it belongs to.
+    const fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.sums.len()
+    }
 }
 
 impl<'a> Piece<'a> {
-    /// Each line's offset and values.
-    fn lines(&self) -> impl Iterator<Item = (usize, &'a [f32])> {
-        let (offset, stride, columns) = (self.offset, self.stride, self.columns);
+    fn lines(&self) -> impl Iterator<Item = Line<'a>> {
+        let (offset, stride, columns, place) = (self.offset, self.stride, self.columns, self.place);
         let lines = self.sums.chunks_exact(self.width).take(self.lines).enumerate();
-        lines.map(move |(line, sums)| (offset + line * stride, &sums[..columns]))
+        lines.map(move |(line, sums)| Line {
+            offset: offset + line * stride,
+            sums: &sums[..columns],
+            place: match place {
+                Place::Inputs { unit, first } => Place::Inputs { unit: unit + line, first },
+                biases @ Place::Biases { .. } => biases,
+            },
+        })
     }
 }
 
@@ -105,31 +147,60 @@ trait Destination: Sync {
     /// Takes a piece; over all calls, every parameter once.
     fn take(&self, piece: &Piece);
 
-    /// Where the parameter at `offset` is, to be fetched before its piece is formed.
-    fn locate(&self, offset: usize) -> *const f32;
+    /// Where `lines` lines of `length` parameters and their state are, the first from `offset`, each `stride` further:
+    /// to be fetched before their piece is formed.
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3];
 }
 
 struct Stored<'a> {
-    out: Shared<'a>,
+    out: Shared<'a, f32>,
 }
 
 impl Destination for Stored<'_> {
     fn take(&self, piece: &Piece) {
-        for (offset, sums) in piece.lines() {
+        for line in piece.lines() {
             // SAFETY: every parameter is in one piece.
-            unsafe { self.out.part(offset..offset + sums.len()) }.copy_from_slice(sums);
+            unsafe { self.out.part(line.range()) }.copy_from_slice(line.sums);
         }
     }
 
-    fn locate(&self, offset: usize) -> *const f32 {
-        self.out.locate(offset)
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
+        [Ahead::new(self.out.locate(offset), stride, lines, length), Ahead::NONE, Ahead::NONE]
     }
 }
 
 struct Updated<'a> {
-    params: Shared<'a>,
-    state: Shared<'a>,
+    params: SharedParameters<'a>,
+    state: Shared<'a, f32>,
     applied: &'a Applied,
+}
+
+/// Parameters whose disjoint parts are changed by different tiles at once.
+enum SharedParameters<'a> {
+    F32(Shared<'a, f32>),
+    Bf16(Shared<'a, bf16>, StochasticRounding),
+    Bf16Master { rounded: Shared<'a, bf16>, master: Shared<'a, f32> },
+}
+
+impl<'a> SharedParameters<'a> {
+    fn new(panel: &Panel, params: ParametersMut<'a>) -> Self {
+        match params {
+            ParametersMut::F32(values) => Self::F32(Shared::new(values)),
+            ParametersMut::Bf16 { values, key } => {
+                Self::Bf16(Shared::new(values), StochasticRounding::new(panel, key))
+            }
+            ParametersMut::Bf16Master { rounded, master } => {
+                Self::Bf16Master { rounded: Shared::new(rounded), master: Shared::new(master) }
+            }
+        }
+    }
+
+    const fn len(&self) -> usize {
+        match self {
+            Self::F32(values) | Self::Bf16Master { master: values, .. } => values.len(),
+            Self::Bf16(values, _) => values.len(),
+        }
+    }
 }
 
 impl Destination for Updated<'_> {
@@ -137,29 +208,64 @@ impl Destination for Updated<'_> {
         update_piece(self, piece);
     }
 
-    fn locate(&self, offset: usize) -> *const f32 {
-        self.params.locate(offset)
+    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
+        let params = match &self.params {
+            SharedParameters::F32(values) | SharedParameters::Bf16Master { master: values, .. } => {
+                Ahead::new(values.locate(offset), stride, lines, length)
+            }
+            SharedParameters::Bf16(values, _) => Ahead::new(values.locate(offset), stride, lines, length),
+        };
+        let state = |index: usize| {
+            if index < self.applied.state_per_parameter() {
+                let start = index * self.params.len() + offset;
+                Ahead::new(self.state.locate(start), stride, lines, length)
+            } else {
+                Ahead::NONE
+            }
+        };
+        [params, state(0), state(1)]
     }
 }
 
 vectorised! {
     fn update_piece(to: &Updated, piece: &Piece) {
-        let (states, parameters) = (to.applied.state_per_parameter(), to.params.len());
-        for (offset, sums) in piece.lines() {
-            let state = |index: usize| {
-                let start = index * parameters + offset;
-                if index < states { start..start + sums.len() } else { 0..0 }
-            };
-            // SAFETY: every parameter is in one piece, and so is each value of its state.
-            let (params, first, second) = unsafe {
-                (
-                    to.params.part(offset..offset + sums.len()),
-                    to.state.part(state(0)),
-                    to.state.part(state(1)),
-                )
-            };
-            to.applied.apply(sums, params, first, second);
+        // SAFETY, of all parts below: every parameter is in one piece, and so is each value of its state.
+        match &to.params {
+            SharedParameters::F32(values) => {
+                update_lines(to, piece, |line| unsafe { values.part(line.range()) });
+            }
+            SharedParameters::Bf16(values, rounding) => update_lines(to, piece, |line| Stochastic::<WIDE> {
+                values: unsafe { values.part(line.range()) },
+                bits: match line.place {
+                    Place::Inputs { unit, first } => rounding.of_unit(unit).skip(first),
+                    Place::Biases { first } => rounding.of_biases().skip(first),
+                },
+            }),
+            SharedParameters::Bf16Master { rounded, master } => update_lines(to, piece, |line| Mastered {
+                rounded: unsafe { rounded.part(line.range()) },
+                master: unsafe { master.part(line.range()) },
+            }),
         }
+    }
+}
+
+/// Applies the rule line by line to the parameters that `params` makes a target of.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -> T) {
+    let (states, parameters) = (to.applied.state_per_parameter(), to.params.len());
+    for line in piece.lines() {
+        let state = |index: usize| {
+            let range = line.range();
+            if index < states {
+                index * parameters + range.start..index * parameters + range.end
+            } else {
+                0..0
+            }
+        };
+        // SAFETY: every parameter is in one piece, and so is each value of its state.
+        let (first, second) = unsafe { (to.state.part(state(0)), to.state.part(state(1))) };
+        to.applied.apply(line.sums, params(&line), first, second);
     }
 }
 
@@ -204,12 +310,8 @@ impl Tile<'_> {
             for first_input in (0..inputs).step_by(kernel.width) {
                 let columns = kernel.width.min(inputs - first_input);
                 // The parameters of the next strip come while this one is computed.
-                let mut ahead = Ahead {
-                    source: to.locate(self.first_unit * inputs + first_input + columns),
-                    stride: inputs,
-                    lines: self.units,
-                    length: kernel.width,
-                };
+                let next = self.first_unit * inputs + first_input + columns;
+                let mut ahead = to.ahead(next, inputs, self.units, kernel.width);
                 let mut rest = &*left;
                 reduce_by_tree(self.shards, strips, strip_length, |shard, strip| {
                     let mut add = false;
@@ -219,8 +321,8 @@ impl Tile<'_> {
                         let right = workspace.right.get(rows.len() * kernel.width);
                         let source = &chunk.x[rows.start * inputs + first_input..];
                         kernel.pack_right_rows(source, inputs, columns, rows.len(), right);
-                        kernel.multiply(rows.len(), block, right, strip, add, ahead);
-                        ahead = Ahead::NONE;
+                        kernel.multiply(rows.len(), block, right, strip, add, &ahead);
+                        ahead = [Ahead::NONE; 3];
                         add = true;
                     }
                     if !add {
@@ -234,6 +336,7 @@ impl Tile<'_> {
                     columns,
                     offset: self.first_unit * inputs + first_input,
                     stride: inputs,
+                    place: Place::Inputs { unit: self.first_unit, first: first_input },
                 });
             }
         });
@@ -262,13 +365,22 @@ impl Tile<'_> {
                 }
             });
             let offset = self.panel.weights() + self.first_unit;
-            to.take(&Piece { sums, width: self.units, lines: 1, columns: self.units, offset, stride: 0 });
+            let place = Place::Biases { first: self.first_unit };
+            to.take(&Piece {
+                sums,
+                width: self.units,
+                lines: 1,
+                columns: self.units,
+                offset,
+                stride: 0,
+                place,
+            });
         });
     }
 }
 
 /// A shard's blocks of samples, in the order in which they are added.
-fn blocks<'a>(shard: &'a [Chunk<'a>]) -> impl Iterator<Item = (&'a Chunk<'a>, std::ops::Range<usize>)> {
+fn blocks<'a>(shard: &'a [Chunk<'a>]) -> impl Iterator<Item = (&'a Chunk<'a>, Range<usize>)> {
     shard.iter().flat_map(|chunk| {
         let blocks = chunk.rows.div_ceil(crate::REDUCTION_BLOCK);
         (0..blocks).map(move |block| (chunk, reduction_block(chunk.rows, block)))
@@ -455,12 +567,12 @@ mod tests {
 
                 let (mut params, mut state) = (start.clone(), start_state.clone());
                 with_threads(2, || {
-                    update(&panel, &slices(&shards), &mut params, &mut state, &rule, scale);
+                    update(&panel, &slices(&shards), &mut params[..], &mut state, &rule, scale);
                 });
                 let (mut expected, mut expected_state) = (start, start_state);
                 let mut sum = vec![f32::NAN; panel.parameters()];
                 gradient(&panel, &slices(&shards), &mut sum);
-                apply(&sum, &mut expected, &mut expected_state, &rule, scale);
+                apply(&panel, &sum, &mut expected[..], &mut expected_state, &rule, scale);
                 assert_eq!(bits(&params), bits(&expected), "{rule:?}");
                 assert_eq!(bits(&state), bits(&expected_state), "state of {rule:?}");
             }
@@ -475,7 +587,14 @@ mod tests {
         let start = numbers(panel.parameters(), 3);
         let (mut folded, mut formed) = (start.clone(), start);
         update_folded(&panel, &shards[0][0], &mut folded, 0.1, 0.25);
-        update(&panel, &slices(&shards), &mut formed, &mut [], &UpdateRule::Sgd { learning_rate: 0.1 }, 0.25);
+        update(
+            &panel,
+            &slices(&shards),
+            &mut formed[..],
+            &mut [],
+            &UpdateRule::Sgd { learning_rate: 0.1 },
+            0.25,
+        );
         for (folded, formed) in folded.iter().zip(formed) {
             assert!((folded - formed).abs() < 1e-5, "{folded} is not near {formed}");
         }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use crate::micro::{Ahead, Kernel};
+use crate::micro::{Ahead, Element, Kernel};
 use crate::panel::Panel;
 use crate::parallel::Shared;
+use crate::precision::Parameters;
 use crate::rule::add;
 use crate::strip::{Finished, Right, Samples, multiply_samples};
 
@@ -15,14 +16,25 @@ use crate::strip::{Finished, Right, Samples, multiply_samples};
 ///
 /// # Panics
 /// If a slice does not have the length its shape says.
-pub fn input_error(panel: &Panel, params: &[f32], dz: &[f32], dx: &mut [f32], rows: usize, accumulate: bool) {
-    input_error_with(Kernel::of_this_cpu(), panel, params, dz, dx, rows, accumulate);
+pub fn input_error<'a>(
+    panel: &Panel,
+    params: impl Into<Parameters<'a>>,
+    dz: &[f32],
+    dx: &mut [f32],
+    rows: usize,
+    accumulate: bool,
+) {
+    let kernel = Kernel::of_this_cpu();
+    match params.into() {
+        Parameters::F32(params) => input_error_with(kernel, panel, params, dz, dx, rows, accumulate),
+        Parameters::Bf16(params) => input_error_with(kernel, panel, params, dz, dx, rows, accumulate),
+    }
 }
 
-pub(crate) fn input_error_with(
+pub(crate) fn input_error_with<T: Element>(
     kernel: &Kernel,
     panel: &Panel,
-    params: &[f32],
+    params: &[T],
     dz: &[f32],
     dx: &mut [f32],
     rows: usize,
@@ -54,13 +66,13 @@ pub(crate) fn input_error_with(
 }
 
 /// W
-struct Rows<'a> {
+struct Rows<'a, T> {
     kernel: &'a Kernel,
-    weights: &'a [f32],
+    weights: &'a [T],
     inputs: usize,
 }
 
-impl Right for Rows<'_> {
+impl<T: Element> Right for Rows<'_, T> {
     fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
         self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed);
@@ -68,7 +80,7 @@ impl Right for Rows<'_> {
 
     fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Ahead {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        Ahead { source: source.as_ptr(), stride: self.inputs, lines: units.len(), length: inputs.len() }
+        Ahead::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 }
 
@@ -106,7 +118,9 @@ mod tests {
         let (params, dz) = (numbers(panel.parameters(), 1), numbers(rows * 500, 2));
         let run = |threads: usize, rows: usize| {
             let mut dx = vec![0.5; rows * panel.inputs];
-            with_threads(threads, || input_error(&panel, &params, &dz[..rows * 500], &mut dx, rows, true));
+            with_threads(threads, || {
+                input_error(&panel, &params[..], &dz[..rows * 500], &mut dx, rows, true);
+            });
             bits(&dx)
         };
         let reference = run(1, rows);
@@ -117,6 +131,6 @@ mod tests {
 
     #[test]
     fn no_samples_are_no_work() {
-        input_error(&Panel::whole(3, 2), &numbers(9, 1), &[], &mut [], 0, false);
+        input_error(&Panel::whole(3, 2), &numbers(9, 1)[..], &[], &mut [], 0, false);
     }
 }

@@ -7,16 +7,19 @@
 mod avx2;
 mod portable;
 
+use half::bf16;
+
 use crate::parallel::part;
+use crate::precision::expand;
 
 /// Multiplies packed operands: `strip[height × width] (=|+=) leftᵀ · right` over `depth` terms.
 type Product = unsafe fn(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool);
 
 /// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
-type Interleave = unsafe fn(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32);
+type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, depth: usize, packed: *mut f32);
 
 /// Packs `depth` whole lines that run across the reduction: `packed[p][i] = source[p · stride + i]`.
-type Gather = unsafe fn(source: *const f32, stride: usize, depth: usize, packed: *mut f32);
+type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, packed: *mut f32);
 
 /// The code for one kind of CPU.
 #[derive(Debug)]
@@ -27,42 +30,91 @@ pub(crate) struct Kernel {
     /// Columns of the result computed at once: the width of a strip.
     pub width: usize,
     product: Product,
-    interleave_height: Interleave,
-    interleave_width: Interleave,
-    gather_height: Gather,
-    gather_width: Gather,
+    interleave_height: Interleave<f32>,
+    interleave_width: Interleave<f32>,
+    gather_height: Gather<f32>,
+    gather_width: Gather<f32>,
+    expand_interleave_width: Interleave<bf16>,
+    expand_gather_width: Gather<bf16>,
 }
 
-/// Memory that will be needed after a product: `lines` lines of `length` values, `stride` apart. Products ask
+/// What the elements of a right operand may be. Packed they are f32.
+pub(crate) trait Element: Copy + Sync {
+    /// The packing of lines that run along the reduction.
+    fn interleave_width(kernel: &Kernel) -> Interleave<Self>;
+
+    /// The packing of lines that run across the reduction.
+    fn gather_width(kernel: &Kernel) -> Gather<Self>;
+
+    /// The value.
+    fn to_f32(self) -> f32;
+}
+
+impl Element for f32 {
+    fn interleave_width(kernel: &Kernel) -> Interleave<Self> {
+        kernel.interleave_width
+    }
+
+    fn gather_width(kernel: &Kernel) -> Gather<Self> {
+        kernel.gather_width
+    }
+
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Element for bf16 {
+    fn interleave_width(kernel: &Kernel) -> Interleave<Self> {
+        kernel.expand_interleave_width
+    }
+
+    fn gather_width(kernel: &Kernel) -> Gather<Self> {
+        kernel.expand_gather_width
+    }
+
+    #[inline]
+    fn to_f32(self) -> f32 {
+        expand(self)
+    }
+}
+
+/// Memory that will be needed after a product: `lines` lines of `length` bytes, `stride` bytes apart. Products ask
 /// for it while they compute, so that it comes without being waited for. It is never read through this, so it may lie anywhere.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
-    pub source: *const f32,
-    pub stride: usize,
-    pub lines: usize,
-    pub length: usize,
+    source: *const u8,
+    stride: usize,
+    lines: usize,
+    length: usize,
 }
 
 impl Ahead {
     /// Nothing.
     pub(crate) const NONE: Self = Self { source: std::ptr::null(), stride: 0, lines: 0, length: 0 };
 
+    /// `lines` lines of `length` values, `stride` values apart.
+    pub(crate) const fn new<T>(source: *const T, stride: usize, lines: usize, length: usize) -> Self {
+        let (stride, length) = (stride * size_of::<T>(), length * size_of::<T>());
+        Self { source: source.cast(), stride, lines, length }
+    }
+
     fn ask_for(&self, lines: std::ops::Range<usize>) {
         for line in lines {
             let line = self.source.wrapping_add(line * self.stride);
-            for value in (0..self.length).step_by(CACHE_LINE) {
-                prefetch(line.wrapping_add(value));
+            for byte in (0..self.length).step_by(CACHE_LINE) {
+                prefetch(line.wrapping_add(byte));
             }
             prefetch(line.wrapping_add(self.length - 1));
         }
     }
 }
 
-/// Values of a cache line.
-const CACHE_LINE: usize = 16;
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
 
 /// Asks for a cache line in the second-level cache; the first level is full of packed operands.
-fn prefetch(address: *const f32) {
+fn prefetch(address: *const u8) {
     // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
     #[cfg(target_arch = "x86_64")]
     unsafe {
@@ -123,7 +175,7 @@ impl Kernel {
         right: &[f32],
         strip: &mut [f32],
         add: bool,
-        ahead: Ahead,
+        aheads: &[Ahead],
     ) {
         assert!(right.len() >= depth * self.width, "right operand too short");
         assert_eq!(left.len() * self.width, strip.len() * depth, "left operand and strip do not match");
@@ -131,7 +183,9 @@ impl Kernel {
         let groups = strip.len() / strip_group;
         assert_eq!(groups * strip_group, strip.len(), "strip of broken height");
         for group in 0..groups {
-            ahead.ask_for(part(ahead.lines, groups, group));
+            for ahead in aheads {
+                ahead.ask_for(part(ahead.lines, groups, group));
+            }
             // SAFETY: the assertions put every group of `left` and `strip`, and `right`, in bounds; the CPU
             // was asked for its features when this kernel was chosen.
             unsafe {
@@ -188,34 +242,34 @@ impl Kernel {
     }
 
     /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`.
-    pub(crate) fn pack_right_columns(
+    pub(crate) fn pack_right_columns<T: Element>(
         &self,
-        source: &[f32],
+        source: &[T],
         stride: usize,
         columns: usize,
         depth: usize,
         packed: &mut [f32],
     ) {
-        interleave(self.interleave_width, self.width, source, stride, columns, depth, packed);
+        interleave(T::interleave_width(self), self.width, source, stride, columns, depth, packed);
     }
 
     /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
-    pub(crate) fn pack_right_rows(
+    pub(crate) fn pack_right_rows<T: Element>(
         &self,
-        source: &[f32],
+        source: &[T],
         stride: usize,
         columns: usize,
         depth: usize,
         packed: &mut [f32],
     ) {
-        gather(self.gather_width, self.width, source, stride, columns, depth, packed);
+        gather(T::gather_width(self), self.width, source, stride, columns, depth, packed);
     }
 }
 
-fn interleave(
-    code: Interleave,
+fn interleave<T>(
+    code: Interleave<T>,
     lanes: usize,
-    source: &[f32],
+    source: &[T],
     stride: usize,
     lines: usize,
     depth: usize,
@@ -227,10 +281,10 @@ fn interleave(
     unsafe { code(source.as_ptr(), stride, lines, depth, packed.as_mut_ptr()) }
 }
 
-fn gather(
-    code: Gather,
+fn gather<T: Element>(
+    code: Gather<T>,
     lanes: usize,
-    source: &[f32],
+    source: &[T],
     stride: usize,
     count: usize,
     depth: usize,
@@ -244,7 +298,9 @@ fn gather(
         return;
     }
     for (p, packed) in packed.chunks_exact_mut(lanes).enumerate() {
-        packed[..count].copy_from_slice(&source[p * stride..][..count]);
+        for (packed, value) in packed.iter_mut().zip(&source[p * stride..][..count]) {
+            *packed = value.to_f32();
+        }
         packed[count..].fill(0.0);
     }
 }

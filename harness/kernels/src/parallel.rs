@@ -24,20 +24,20 @@ pub(crate) const fn part(length: usize, parts: usize, index: usize) -> Range<usi
 
 /// A mutable slice whose disjoint parts are written by different tiles at once.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
-    start: *mut f32,
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
     length: usize,
-    slice: PhantomData<&'a mut [f32]>,
+    slice: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: a `Shared` hands out parts only through `part`, whose contract is that parts in use at once do not
 // overlap; so threads never reach the same element.
-unsafe impl Send for Shared<'_> {}
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), length: slice.len(), slice: PhantomData }
     }
 
@@ -46,7 +46,7 @@ impl<'a> Shared<'a> {
     }
 
     /// The address of an element, inside the slice or not.
-    pub(crate) const fn locate(&self, index: usize) -> *const f32 {
+    pub(crate) const fn locate(&self, index: usize) -> *const T {
         self.start.wrapping_add(index)
     }
 
@@ -54,7 +54,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Safety
     /// No other part in use at the same time overlaps `range`.
-    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.length, "part outside its slice");
         // SAFETY: in bounds by the assertion, unaliased by the caller's contract, and `'a` keeps the slice.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }

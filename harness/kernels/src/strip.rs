@@ -108,7 +108,7 @@ fn multiply_packed(
                 });
                 let left = &left[padded * terms.start..padded * terms.end];
                 let result = &mut results[(strip - tile_strips.start) * padded * width..][..padded * width];
-                kernel.multiply(terms.len(), left, packed, result, block > 0, ahead);
+                kernel.multiply(terms.len(), left, packed, result, block > 0, &[ahead]);
             }
             for (strip, result) in tile_strips.clone().zip(results.chunks_exact(padded * width)) {
                 let rows = rows.clone();

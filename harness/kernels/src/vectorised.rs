@@ -4,7 +4,20 @@
 /// Values that loops treat together, so that pieces much shorter than a compiler's unrolled loop run as vectors.
 pub(crate) const LANES: usize = 8;
 
-/// Defines a function whose body is compiled for AVX2 as well, if the CPU is found to have it.
+/// Values treated together.
+pub(crate) type Lanes = [f32; LANES];
+
+/// At most [`LANES`] values, then zeros.
+#[allow(clippy::inline_always)]
+#[inline(always)]
+pub(crate) fn lanes<T: Copy + Default>(values: &[T]) -> [T; LANES] {
+    let mut lanes = [T::default(); LANES];
+    lanes[..values.len()].copy_from_slice(values);
+    lanes
+}
+
+/// Defines a function whose body is compiled for AVX2 as well, to be run where the CPU is found to have it. In the body,
+/// the constant `WIDE` tells which of the two it is.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$attribute])*
@@ -12,18 +25,18 @@ macro_rules! vectorised {
             // Inlined into a caller that has the feature, the body is compiled with it.
             #[allow(clippy::inline_always)]
             #[inline(always)]
-            fn body($($argument: $type),*) $body
+            fn body<const WIDE: bool>($($argument: $type),*) $body
 
             #[cfg(target_arch = "x86_64")]
             if crate::micro::has_avx2() {
                 #[target_feature(enable = "avx2,fma")]
                 fn wide($($argument: $type),*) {
-                    body($($argument),*);
+                    body::<true>($($argument),*);
                 }
                 // SAFETY: the CPU has the features.
                 return unsafe { wide($($argument),*) };
             }
-            body($($argument),*);
+            body::<false>($($argument),*);
         }
     };
 }

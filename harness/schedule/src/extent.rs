@@ -1,13 +1,15 @@
 //! Extents: what a store holds of each panel.
 
-use crate::network::{Network, PanelId};
+use spillbench_schema::config::Precision;
+
+use crate::network::{Network, PanelGeometry, PanelId};
 
 /// What an extent holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExtentKind {
     /// The panel's weights and biases, as they are trained.
     Weights,
-    /// The optimizer's state of the panel.
+    /// What only an update needs: the panel's f32 master, if one is kept, and the optimizer's state.
     State,
     /// A copy of the panel's weights as they were at the last exchange.
     Snapshot,
@@ -28,7 +30,7 @@ impl Extent {
         Self { kind: ExtentKind::Weights, panel }
     }
 
-    /// The optimizer's state of a panel.
+    /// The master and the optimizer's state of a panel.
     pub const fn state(panel: PanelId) -> Self {
         Self { kind: ExtentKind::State, panel }
     }
@@ -42,8 +44,10 @@ impl Extent {
 /// The extents of a trial, in the order of a store's table: all weights, all state, all snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extents {
-    weight_bytes: Vec<u64>,
-    /// Values of optimizer state a parameter.
+    /// Parameters of each panel.
+    parameters: Vec<u64>,
+    precision: Precision,
+    /// f32 values a parameter of master and optimizer state.
     state: u64,
     snapshots: bool,
 }
@@ -52,15 +56,16 @@ pub struct Extents {
 pub(crate) const ALIGNMENT: u64 = 4096;
 
 impl Extents {
-    /// The extents of `network` under an optimizer that keeps `state` values a parameter.
-    pub fn new(network: &Network, state: usize, snapshots: bool) -> Self {
-        let weight_bytes = network.panels().iter().map(|panel| 4 * panel.parameters()).collect();
-        Self { weight_bytes, state: state as u64, snapshots }
+    /// The extents of `network` at a precision, under an optimizer that keeps `state` values a parameter.
+    pub fn new(network: &Network, precision: Precision, state: usize, snapshots: bool) -> Self {
+        let parameters = network.panels().iter().map(PanelGeometry::parameters).collect();
+        let state = state as u64 + u64::from(precision.has_master());
+        Self { parameters, precision, state, snapshots }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.weight_bytes.len() * (1 + usize::from(self.has_state()) + usize::from(self.snapshots))
+        self.parameters.len() * (1 + usize::from(self.has_state()) + usize::from(self.snapshots))
     }
 
     /// Whether there are none: a network without parameters.
@@ -68,7 +73,7 @@ impl Extents {
         self.len() == 0
     }
 
-    /// Whether the optimizer keeps state.
+    /// Whether an update needs more than the weights: a master, or optimizer state.
     pub const fn has_state(&self) -> bool {
         self.state > 0
     }
@@ -80,15 +85,15 @@ impl Extents {
             ExtentKind::State => 1,
             ExtentKind::Snapshot => 1 + usize::from(self.has_state()),
         };
-        block * self.weight_bytes.len() + extent.panel.0 as usize
+        block * self.parameters.len() + extent.panel.0 as usize
     }
 
     /// Bytes of the values it holds.
     pub fn payload(&self, extent: Extent) -> u64 {
-        let weights = self.weight_bytes[extent.panel.0 as usize];
+        let parameters = self.parameters[extent.panel.0 as usize];
         match extent.kind {
-            ExtentKind::Weights | ExtentKind::Snapshot => weights,
-            ExtentKind::State => weights * self.state,
+            ExtentKind::Weights | ExtentKind::Snapshot => self.precision.parameter_bytes() * parameters,
+            ExtentKind::State => 4 * self.state * parameters,
         }
     }
 
@@ -105,7 +110,7 @@ impl Extents {
             (ExtentKind::Snapshot, self.snapshots),
         ];
         kinds.into_iter().filter(|(_, present)| *present).flat_map(move |(kind, _)| {
-            (0..self.weight_bytes.len() as u32).map(move |panel| Extent { kind, panel: PanelId(panel) })
+            (0..self.parameters.len() as u32).map(move |panel| Extent { kind, panel: PanelId(panel) })
         })
     }
 }
@@ -114,7 +119,7 @@ impl Extents {
 mod tests {
     use spillbench_schema::{
         Bytes,
-        config::{Activation, LayerSpec, Linear, NetworkConfig},
+        config::{Activation, LayerSpec, Linear, NetworkConfig, Precision},
     };
 
     use super::Extents;
@@ -125,9 +130,11 @@ mod tests {
         let layers = vec![LayerSpec::Linear(Linear { units: 64, activation: Activation::Relu, repeat: 3 })];
         let network = Network::new(&NetworkConfig { input: vec![64], layers, panel: Bytes(4096) });
         for (state, snapshots) in [(0, false), (1, false), (2, true), (0, true)] {
-            let extents = Extents::new(&network, state, snapshots);
-            let indices: Vec<usize> = extents.iter().map(|extent| extents.index(extent)).collect();
-            assert_eq!(indices, (0..extents.len()).collect::<Vec<_>>());
+            for precision in [Precision::F32, Precision::Bf16, Precision::Bf16Master] {
+                let extents = Extents::new(&network, precision, state, snapshots);
+                let indices: Vec<usize> = extents.iter().map(|extent| extents.index(extent)).collect();
+                assert_eq!(indices, (0..extents.len()).collect::<Vec<_>>());
+            }
         }
     }
 }

@@ -122,8 +122,12 @@ impl Plan {
         let nothing_held = ActivationPlan::kept(&network, &timeline, 0, 0);
         let plain =
             strategy::build(&config.parallelism, &network, &timeline, Order::LayerMajor, &nothing_held);
-        let extents =
-            Extents::new(&network, config.train.optimizer.state_per_parameter(), plain.has_snapshots());
+        let extents = Extents::new(
+            &network,
+            config.train.precision,
+            config.train.optimizer.state_per_parameter(),
+            plain.has_snapshots(),
+        );
         let request = Request {
             config,
             network: &network,

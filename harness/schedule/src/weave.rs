@@ -195,7 +195,7 @@ impl<I: Iterator<Item = (Phase, Op)>> Iterator for Weave<'_, I> {
 mod tests {
     use spillbench_schema::{
         Bytes,
-        config::{Activation, LayerSpec, Linear, NetworkConfig},
+        config::{Activation, LayerSpec, Linear, NetworkConfig, Precision},
     };
 
     use super::{Residency, Weave};
@@ -209,7 +209,7 @@ mod tests {
     fn extents() -> Extents {
         let layers = vec![LayerSpec::Linear(Linear { units: 31, activation: Activation::Relu, repeat: 8 })];
         let network = Network::new(&NetworkConfig { input: vec![32], layers, panel: Bytes(1 << 20) });
-        Extents::new(&network, 0, false)
+        Extents::new(&network, Precision::F32, 0, false)
     }
 
     /// Forward over eight panels, backward in reverse with an update each; `steps` times.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 pub use storage::{ActivationPolicy, GenerationsConfig, StorageConfig, StorageMode};
 pub use train::{
-    Adam, Decay, LearningRateSchedule, Loss, Momentum, OptimizerConfig, Sgd, TrainConfig, Update,
+    Adam, Decay, LearningRateSchedule, Loss, Momentum, OptimizerConfig, Precision, Sgd, TrainConfig, Update,
 };
 
 /// Everything that one trial needs to know, apart from its seed.
@@ -61,7 +61,7 @@ impl Config {
         json!({
             "data": self.data.science(),
             "network": self.network,
-            "train": self.train,
+            "train": self.train.science(),
             "parallelism": self.parallelism.science(),
         })
     }

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     config::{
         ActivationPolicy, DataConfig, DataParallel, DataSource, LayerSpec, Layerwise, ModelParallel,
-        NetworkConfig, OptimizerConfig, Parallelism, StorageConfig, StorageMode, TrainConfig, Update,
+        NetworkConfig, OptimizerConfig, Parallelism, Precision, StorageConfig, StorageMode, TrainConfig,
+        Update,
     },
     document::Node,
     problem::Problem,
@@ -143,6 +144,7 @@ impl Rules<'_> {
             (train.shards != 1, "train.shards: 1"),
             (train.micro_batches != 1, "train.micro_batches: 1"),
             (!matches!(parallelism, Parallelism::Single {}), "parallelism: single"),
+            (train.precision != Precision::F32, "train.precision: f32"),
         ];
         let needs: Vec<_> = obstacles.iter().filter(|(unmet, _)| *unmet).map(|(_, need)| *need).collect();
         if !needs.is_empty() {

@@ -34,7 +34,7 @@ fn what_is_wrong_with_a_key_is_told_at_its_place() {
         &[("epochs: 5 ", "epoch: 5 ")],
         &[
             "s.yaml:11:1: neither train.epochs nor train.steps is given; add one of them",
-            "s.yaml:15:3: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:15:3: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check(
@@ -48,7 +48,7 @@ fn what_is_wrong_with_a_key_is_told_at_its_place() {
         "a key that no file has",
         &[("epochs: 5 ", "epochs: 5\n  zzz: 1 ")],
         &[
-            "s.yaml:16:3: unknown key `zzz` in `train`; valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:16:3: unknown key `zzz` in `train`; valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check(
@@ -292,6 +292,14 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         ],
     );
     check(
+        "a folded update of parameters that are rounded",
+        &[("batch_size: 64", "batch_size: 64\n  update: folded\n  precision: bf16")],
+        &[
+            "s.yaml:15:11: train.update: folded needs parallelism: single and train.precision: f32; set that, or train.update to formed (arms `weights`, `stale_boundary`, `local_loss`)",
+            "s.yaml:15:11: train.update: folded needs train.precision: f32; set that, or train.update to formed (arm `single`)",
+        ],
+    );
+    check(
         "an input that is no image",
         &[("input: [784]", "input: [28, 27]")],
         &[
@@ -445,7 +453,7 @@ fn problems_are_told_together() {
         &[
             "s.yaml:5:24: `data.source` cannot be `mnst`; did you mean `mnist`? valid: digits, mnist, synthetic",
             "s.yaml:14:15: `train.batch_size` is 0, but must be at least 1",
-            "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
 }
@@ -459,7 +467,7 @@ fn a_problem_in_a_flag_names_the_flag() {
     check_flags(
         &["train.epoch=1"],
         &[
-            "--set train.epoch=1: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, schedule, shards, steps, update",
+            "--set train.epoch=1: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );
     check_flags(

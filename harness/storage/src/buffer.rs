@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use half::bf16;
+
 use crate::block::Block;
 use crate::pool::Pool;
 
@@ -20,7 +22,7 @@ pub struct Buffer {
 
 impl Buffer {
     pub(crate) const fn new(block: Block, payload_bytes: usize, home: Arc<Pool>) -> Self {
-        assert!(payload_bytes <= block.len() && payload_bytes.is_multiple_of(4));
+        assert!(payload_bytes <= block.len() && payload_bytes.is_multiple_of(2));
         Self { block: Some(block), payload_bytes, home }
     }
 
@@ -29,19 +31,53 @@ impl Buffer {
         self.payload_bytes
     }
 
-    /// The payload.
+    /// The payload, as f32.
+    ///
+    /// # Panics
+    /// If it is no whole number of them.
     pub fn as_f32(&self) -> &[f32] {
-        let start = self.block().start().as_ptr().cast();
-        // SAFETY: the block is page-aligned, initialised, at least `payload_bytes` long, and borrowed with `self`;
-        // every bit pattern is an f32.
-        unsafe { std::slice::from_raw_parts(start, self.payload_bytes / 4) }
+        let (start, len) = self.view();
+        // SAFETY: the contract of `view`, and `self` is borrowed with the slice.
+        unsafe { std::slice::from_raw_parts(start, len) }
     }
 
-    /// The payload, to be changed.
+    /// The payload as f32, to be changed.
+    ///
+    /// # Panics
+    /// If it is no whole number of them.
     pub fn as_f32_mut(&mut self) -> &mut [f32] {
-        let start = self.block().start().as_ptr().cast();
-        // SAFETY: as for `as_f32`, and `&mut self` makes the access unique.
-        unsafe { std::slice::from_raw_parts_mut(start, self.payload_bytes / 4) }
+        let (start, len) = self.view();
+        // SAFETY: the contract of `view`, and `&mut self` makes the access unique.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// The payload, as bf16.
+    pub fn as_bf16(&self) -> &[bf16] {
+        let (start, len) = self.view();
+        // SAFETY: the contract of `view`, and `self` is borrowed with the slice.
+        unsafe { std::slice::from_raw_parts(start, len) }
+    }
+
+    /// The payload as bf16, to be changed.
+    pub fn as_bf16_mut(&mut self) -> &mut [bf16] {
+        let (start, len) = self.view();
+        // SAFETY: the contract of `view`, and `&mut self` makes the access unique.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// Makes the payload that of `other`.
+    ///
+    /// # Panics
+    /// If their lengths differ.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.as_bf16_mut().copy_from_slice(other.as_bf16());
+    }
+
+    /// Start and length of the payload as numbers: page-aligned, initialised, inside the block that `self` owns. For
+    /// numbers of which every bit pattern is one: f32 and bf16.
+    fn view<T>(&self) -> (*mut T, usize) {
+        assert!(self.payload_bytes.is_multiple_of(size_of::<T>()), "a payload of whole numbers");
+        (self.block().start().as_ptr().cast(), self.payload_bytes / size_of::<T>())
     }
 
     /// Makes the bytes after the payload zeros.

@@ -118,8 +118,8 @@ pub enum StorageError {
         /// What it must be.
         remedy: &'static str,
     },
-    /// An extent's size is not a positive multiple of 4 bytes.
-    #[error("extent {extent} has {bytes} bytes: a payload is a multiple of 4 bytes, and not empty")]
+    /// An extent's size is not a positive multiple of 2 bytes.
+    #[error("extent {extent} has {bytes} bytes: a payload is a multiple of 2 bytes, and not empty")]
     InvalidExtent {
         /// Name of the extent.
         extent: String,

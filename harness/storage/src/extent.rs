@@ -17,7 +17,7 @@ pub struct ExtentId(pub u32);
 pub struct ExtentSpec {
     /// What errors call it, for instance `layer 3 panel 2 weights`.
     pub name: String,
-    /// Payload in bytes: a multiple of 4, not 0.
+    /// Payload in bytes: a multiple of 2, not 0.
     pub bytes: u64,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct ExtentTable {
 impl ExtentTable {
     pub(crate) fn new(specs: &[ExtentSpec]) -> Result<Self, StorageError> {
         for spec in specs {
-            if spec.bytes == 0 || !spec.bytes.is_multiple_of(4) || usize::try_from(spec.bytes).is_err() {
+            if spec.bytes == 0 || !spec.bytes.is_multiple_of(2) || usize::try_from(spec.bytes).is_err() {
                 return Err(StorageError::InvalidExtent { extent: spec.name.clone(), bytes: spec.bytes });
             }
         }

@@ -50,8 +50,7 @@ impl MemoryStore {
             return Ok(panel);
         }
         let mut copy = self.allocate(extent)?;
-        let payload = Arc::get_mut(&mut copy).expect("a new panel has one holder").as_f32_mut();
-        payload.copy_from_slice(panel.as_f32());
+        Arc::get_mut(&mut copy).expect("a new panel has one holder").copy_from(&panel);
         Ok(copy)
     }
 }

@@ -192,8 +192,8 @@ fn a_panel_of_another_size_or_another_store_is_refused() {
 }
 
 #[test]
-fn extents_that_are_empty_or_no_multiple_of_four_bytes_are_refused() {
-    for bytes in [0, 6] {
+fn extents_that_are_empty_or_of_an_odd_number_of_bytes_are_refused() {
+    for bytes in [0, 7] {
         let specs = [ExtentSpec { name: "odd".to_owned(), bytes }];
         for subject in SUBJECTS {
             let dir = subjects::temporary_folder();

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::Module;
-use spillbench_kernels::{self as kernels, Chunk, OutputActivation, Panel};
+use spillbench_kernels::{self as kernels, Chunk, OutputActivation, Panel, ParametersMut};
 use spillbench_schedule::PanelGeometry;
 use spillbench_schema::config::Activation;
 
@@ -89,17 +89,19 @@ impl Layer for Linear {
 
     fn update(
         &self,
-        geometry: &PanelGeometry,
+        _: &PanelGeometry,
         context: &UpdateContext,
-        parameters: &mut [f32],
+        parameters: ParametersMut,
         state: &mut [f32],
     ) -> Result<()> {
-        let panel = self.panel(geometry);
-        match (context.folded, context.rule, context.shards) {
-            (true, kernels::UpdateRule::Sgd { learning_rate }, [[chunk]]) => {
-                kernels::update_folded(&panel, chunk, parameters, learning_rate, context.scale);
+        let UpdateContext { panel, scale, .. } = context;
+        match (context.folded, parameters, context.rule, context.shards) {
+            (true, ParametersMut::F32(values), kernels::UpdateRule::Sgd { learning_rate }, [[chunk]]) => {
+                kernels::update_folded(panel, chunk, values, learning_rate, *scale);
             }
-            (_, rule, shards) => kernels::update(&panel, shards, parameters, state, &rule, context.scale),
+            (_, parameters, rule, shards) => {
+                kernels::update(panel, shards, parameters, state, &rule, *scale);
+            }
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ fn outcome(layer: &dyn Layer, units: std::ops::Range<usize>, accumulate: bool) -
     const OUTPUTS: usize = 12;
     let geometry = PanelGeometry { layer: LayerId(0), index: 0, units, inputs: INPUTS };
     let parameters = noise("parameters", geometry.parameters() as usize);
-    let view = PanelView { geometry: &geometry, parameters: &parameters };
+    let view = PanelView { geometry: &geometry, parameters: parameters[..].into() };
     let x = noise("x", ROWS * INPUTS);
     let (mut dy, mut dx) = (noise("dy", ROWS * OUTPUTS), noise("dx", ROWS * INPUTS));
     let mut y = vec![0.0; ROWS * OUTPUTS];

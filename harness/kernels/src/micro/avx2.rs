@@ -2,12 +2,15 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
-    _mm256_add_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
-    _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps,
+    _mm_unpacklo_ps, _mm256_add_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_loadu_ps,
+    _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
-use super::Kernel;
+use half::bf16;
+
+use super::{Element, Kernel};
 
 const LANES: usize = 8;
 const VECTORS: usize = 3;
@@ -20,10 +23,40 @@ pub(super) const KERNEL: Kernel = Kernel {
     width: WIDTH,
     product,
     interleave_height,
-    interleave_width,
+    interleave_width: interleave_width::<f32>,
     gather_height,
-    gather_width,
+    gather_width: gather_width::<f32>,
+    expand_interleave_width: interleave_width::<bf16>,
+    expand_gather_width: gather_width::<bf16>,
 };
+
+/// Elements that become a vector of f32.
+trait Vector: Element {
+    /// The eight at `source`.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and they are there.
+    unsafe fn load(source: *const Self) -> __m256;
+}
+
+impl Vector for f32 {
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    unsafe fn load(source: *const Self) -> __m256 {
+        // SAFETY: the caller's contract.
+        unsafe { _mm256_loadu_ps(source) }
+    }
+}
+
+impl Vector for bf16 {
+    #[target_feature(enable = "avx2,fma")]
+    #[inline]
+    unsafe fn load(source: *const Self) -> __m256 {
+        // SAFETY: the caller's contract; eight bf16 are 128 bits.
+        let halves = unsafe { _mm_loadu_si128(source.cast()) };
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+    }
+}
 
 /// # Safety
 /// The CPU has AVX2 and FMA; `left` holds `depth × HEIGHT` values, `right` `depth × WIDTH`, `strip`
@@ -118,14 +151,20 @@ unsafe fn interleave_height(source: *const f32, stride: usize, lines: usize, dep
         }
     }
     // SAFETY: the caller's contract.
-    unsafe { interleave_rest::<HEIGHT>(source, stride, lines, whole..depth, 0..HEIGHT, packed) };
+    unsafe { interleave_rest::<_, HEIGHT>(source, stride, lines, whole..depth, 0..HEIGHT, packed) };
 }
 
 /// # Safety
 /// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
 /// `depth × WIDTH` values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn interleave_width(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32) {
+unsafe fn interleave_width<T: Vector>(
+    source: *const T,
+    stride: usize,
+    lines: usize,
+    depth: usize,
+    packed: *mut f32,
+) {
     let whole_lines = lines / LANES * LANES;
     let whole = depth / LANES * LANES;
     // Eight lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
@@ -138,8 +177,8 @@ unsafe fn interleave_width(source: *const f32, stride: usize, lines: usize, dept
     }
     // SAFETY: the caller's contract.
     unsafe {
-        interleave_rest::<WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
-        interleave_rest::<WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
+        interleave_rest::<_, WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
+        interleave_rest::<_, WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
     }
 }
 
@@ -158,12 +197,12 @@ unsafe fn gather_height(source: *const f32, stride: usize, depth: usize, packed:
 /// The CPU has AVX2; `source` holds `depth` lines of `WIDTH` values, `stride` apart, `packed`
 /// `depth × WIDTH` values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gather_width(source: *const f32, stride: usize, depth: usize, packed: *mut f32) {
+unsafe fn gather_width<T: Vector>(source: *const T, stride: usize, depth: usize, packed: *mut f32) {
     for p in 0..depth {
         for vector in 0..VECTORS {
             // SAFETY: the caller's contract.
             unsafe {
-                let values = _mm256_loadu_ps(source.add(p * stride + vector * LANES));
+                let values = T::load(source.add(p * stride + vector * LANES));
                 _mm256_storeu_ps(packed.add(p * WIDTH + vector * LANES), values);
             }
         }
@@ -175,8 +214,8 @@ unsafe fn gather_width(source: *const f32, stride: usize, depth: usize, packed: 
 /// # Safety
 /// As for the packing it completes.
 #[inline]
-unsafe fn interleave_rest<const LANES: usize>(
-    source: *const f32,
+unsafe fn interleave_rest<T: Element, const LANES: usize>(
+    source: *const T,
     stride: usize,
     lines: usize,
     terms: std::ops::Range<usize>,
@@ -186,7 +225,10 @@ unsafe fn interleave_rest<const LANES: usize>(
     for p in terms {
         for i in lanes.clone() {
             // SAFETY: the caller's contract.
-            unsafe { *packed.add(p * LANES + i) = if i < lines { *source.add(i * stride + p) } else { 0.0 } };
+            unsafe {
+                *packed.add(p * LANES + i) =
+                    if i < lines { (*source.add(i * stride + p)).to_f32() } else { 0.0 };
+            }
         }
     }
 }
@@ -197,11 +239,11 @@ unsafe fn interleave_rest<const LANES: usize>(
 /// The CPU has AVX2 and both blocks lie inside their allocations.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn transpose(source: *const f32, stride: usize, packed: *mut f32) {
+unsafe fn transpose<T: Vector>(source: *const T, stride: usize, packed: *mut f32) {
     let mut rows = [_mm256_setzero_ps(); LANES];
     for (i, row) in rows.iter_mut().enumerate() {
         // SAFETY: the caller's contract.
-        *row = unsafe { _mm256_loadu_ps(source.add(i * stride)) };
+        *row = unsafe { T::load(source.add(i * stride)) };
     }
     let pairs =
         |i: usize| (_mm256_unpacklo_ps(rows[i], rows[i + 1]), _mm256_unpackhi_ps(rows[i], rows[i + 1]));

@@ -1,6 +1,6 @@
 //! Plain Rust, for CPUs without a kernel of their own.
 
-use super::Kernel;
+use super::{Element, Kernel};
 
 const HEIGHT: usize = 4;
 const WIDTH: usize = 16;
@@ -10,10 +10,12 @@ pub(super) const KERNEL: Kernel = Kernel {
     height: HEIGHT,
     width: WIDTH,
     product,
-    interleave_height: interleave::<HEIGHT>,
-    interleave_width: interleave::<WIDTH>,
-    gather_height: gather::<HEIGHT>,
-    gather_width: gather::<WIDTH>,
+    interleave_height: interleave::<_, HEIGHT>,
+    interleave_width: interleave::<_, WIDTH>,
+    gather_height: gather::<_, HEIGHT>,
+    gather_width: gather::<_, WIDTH>,
+    expand_interleave_width: interleave::<_, WIDTH>,
+    expand_gather_width: gather::<_, WIDTH>,
 };
 
 /// a·b + c, fused where the target always can: elsewhere a fused one would be a library call.
@@ -50,8 +52,8 @@ unsafe fn product(depth: usize, left: *const f32, right: *const f32, strip: *mut
 
 /// # Safety
 /// `source` holds `lines` lines of `depth` values, `stride` apart, `packed` `depth × LANES` values.
-unsafe fn interleave<const LANES: usize>(
-    source: *const f32,
+unsafe fn interleave<T: Element, const LANES: usize>(
+    source: *const T,
     stride: usize,
     lines: usize,
     depth: usize,
@@ -60,16 +62,27 @@ unsafe fn interleave<const LANES: usize>(
     for p in 0..depth {
         for i in 0..LANES {
             // SAFETY: the caller's contract.
-            unsafe { *packed.add(p * LANES + i) = if i < lines { *source.add(i * stride + p) } else { 0.0 } };
+            unsafe {
+                *packed.add(p * LANES + i) =
+                    if i < lines { (*source.add(i * stride + p)).to_f32() } else { 0.0 };
+            }
         }
     }
 }
 
 /// # Safety
 /// `source` holds `depth` lines of `LANES` values, `stride` apart, `packed` `depth × LANES` values.
-unsafe fn gather<const LANES: usize>(source: *const f32, stride: usize, depth: usize, packed: *mut f32) {
+unsafe fn gather<T: Element, const LANES: usize>(
+    source: *const T,
+    stride: usize,
+    depth: usize,
+    packed: *mut f32,
+) {
     for p in 0..depth {
         // SAFETY: the caller's contract.
-        unsafe { *packed.cast::<[f32; LANES]>().add(p) = *source.add(p * stride).cast::<[f32; LANES]>() };
+        unsafe {
+            let values = *source.add(p * stride).cast::<[T; LANES]>();
+            *packed.cast::<[f32; LANES]>().add(p) = values.map(T::to_f32);
+        }
     }
 }

@@ -209,6 +209,36 @@ fn stages_that_do_not_stay_overlap_where_computing_takes_longer_than_reading_onc
     }
 }
 
+/// Weights are read twice and written once, masters and optimizer state read and written once.
+#[test]
+fn a_step_moves_as_many_bytes_a_parameter_as_its_precision_and_optimizer_say() {
+    let optimizer = |name: &str| json!({ name: { "learning_rate": 0.1 } });
+    for (precision, optimizer, expected) in [
+        ("f32", optimizer("sgd"), 12.0),
+        ("f32", optimizer("momentum"), 20.0),
+        ("f32", optimizer("adam"), 28.0),
+        ("bf16", optimizer("sgd"), 6.0),
+        ("bf16", optimizer("adam"), 22.0),
+        ("bf16_master", optimizer("sgd"), 14.0),
+        ("bf16_master", optimizer("momentum"), 22.0),
+        ("bf16_master", optimizer("adam"), 30.0),
+    ] {
+        let plan = Case::large_panels(precision, &optimizer).least();
+        let a_parameter =
+            |bytes: u64| bytes as f64 / (plan.timeline.steps * plan.network.parameters()) as f64;
+        let (floor, moved) =
+            (a_parameter(plan.floor_bytes(StorageMode::Direct)), a_parameter(moved_in_steps(&plan)));
+        // The smallest window spares a few panels of 64.
+        for bytes in [floor, moved] {
+            assert!(
+                (0.9..1.02).contains(&(bytes / expected)),
+                "{precision} {optimizer}: {bytes} of {expected}"
+            );
+        }
+        assert!(moved >= floor, "{precision} {optimizer}");
+    }
+}
+
 /// Huang et al. 2019, section 2: p stages and m micro-batches idle (p − 1) / m of the ideal time.
 #[test]
 fn the_bubble_of_a_pipeline_is_its_stages_less_one_over_its_micro_batches() {

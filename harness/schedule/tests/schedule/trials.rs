@@ -33,19 +33,21 @@ impl Drop for NameOnFailure {
     }
 }
 
-/// Every strategy with every way to cut a mini-batch that it allows; optimizers and validation take turns.
+/// Every strategy with every way to cut a mini-batch that it allows; optimizers, precisions and validation take turns.
 pub fn table() -> Vec<Case> {
     let optimizers = [
         json!({ "sgd": { "learning_rate": 0.1 } }),
         json!({ "momentum": { "learning_rate": 0.1 } }),
         json!({ "adam": { "learning_rate": 0.1 } }),
     ];
+    let precisions = ["f32", "bf16", "bf16_master"];
     let mut cases = Vec::new();
     for (number, (parallelism, least_shards)) in strategies().into_iter().enumerate() {
         for (cut, (shards, micro_batches)) in [(1, 1), (1, 3), (4, 2)].into_iter().enumerate() {
             if shards >= least_shards {
                 let train = json!({
                     "optimizer": optimizers[(number + cut) % 3], "batch_size": 12, "steps": 8,
+                    "precision": precisions[(number / 3 + cut) % 3],
                     "shards": shards, "micro_batches": micro_batches, "evaluate_every": 2,
                 });
                 let validation = if number % 4 == 3 { 0 } else { VALIDATION };
@@ -139,6 +141,15 @@ impl Case {
     pub fn single_sgd() -> Self {
         let train = json!({ "optimizer": { "sgd": { "learning_rate": 0.1 } }, "batch_size": 12, "steps": 8 });
         Self::new(&network(), &train, &json!({ "single": {} }), 0)
+    }
+
+    /// Panels so large that what they are padded to does not show.
+    pub fn large_panels(precision: &str, optimizer: &Value) -> Self {
+        let network = json!({
+            "input": [1024], "layers": [{ "linear": { "units": 1024, "repeat": 16 } }], "panel": "1MiB",
+        });
+        let train = json!({ "optimizer": optimizer, "batch_size": 12, "steps": 8, "precision": precision });
+        Self::new(&network, &train, &json!({ "single": {} }), 0)
     }
 
     /// One mini-batch of many samples.

@@ -15,8 +15,8 @@ pub struct NetworkConfig {
     /// The layers, input to output.
     #[schemars(length(min = 1))]
     pub layers: Vec<LayerSpec>,
-    /// The most bytes of weights in one panel, the unit of residency and I/O. The cut into panels depends on
-    /// this and the layer's shape alone.
+    /// The most bytes of weights in one panel, the unit of residency and I/O, at 4 bytes a weight whatever
+    /// `train.precision` is. The cut into panels depends on this and the layer's shape alone.
     #[serde(default = "default_panel")]
     pub panel: Bytes,
 }

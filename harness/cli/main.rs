@@ -8,6 +8,7 @@ mod colour;
 mod data;
 mod exit;
 mod plan;
+mod probe;
 mod report;
 mod run;
 mod study;
@@ -40,6 +41,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
         Command::Data(arguments) => data::data(&arguments),
         Command::Schema => {
             println!("{:#}", spillbench_schema::json_schema());

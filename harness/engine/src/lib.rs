@@ -13,6 +13,7 @@ mod layer;
 mod ledger;
 mod machine;
 mod order;
+mod probe;
 mod random;
 mod rank;
 mod recorder;
@@ -26,5 +27,6 @@ mod workspace;
 
 pub use error::EngineError;
 pub use machine::machine;
+pub use probe::{ProbeStage, probe};
 pub use recorder::Progress;
 pub use trainer::{Environment, Opened, open_plan, train};

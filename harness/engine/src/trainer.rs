@@ -156,6 +156,7 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
         bytes_communicated: outcome.bytes_communicated,
         time_s: Ledger::mean(&outcome.ledgers),
         weights_hash: outcome.weights_hash,
+        predicted: None,
     }
 }
 

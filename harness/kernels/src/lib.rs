@@ -23,6 +23,7 @@ mod loss;
 mod micro;
 mod panel;
 mod parallel;
+mod peak;
 mod rule;
 mod strip;
 mod vectorised;
@@ -38,6 +39,7 @@ pub use input_error::input_error;
 pub use loss::{correct_count, loss_cross_entropy, loss_mse};
 pub use micro::{Operation, kernel_name};
 pub use panel::Panel;
+pub use peak::PeakLoop;
 pub use rule::{UpdateRule, add, apply};
 
 /// Terms of a reduction that are summed in one run, before the run is added to the result.

@@ -82,12 +82,23 @@ pub struct RunArguments {
 pub struct PlanArguments {
     #[command(flatten)]
     pub study: StudyArguments,
+    /// Predict times for the machine that this file describes; default: machine.json in the folder of all results
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Bytes that the drive may write in its life, in TB: what part of it a run uses, and how long it lasts
+    #[arg(long, value_name = "TBW", value_parser = positive)]
+    pub endurance: Option<f64>,
     /// Also list the first operations of every rank
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "60")]
     pub operations: Option<usize>,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if value > 0.0 { Ok(value) } else { Err("it must be greater than 0".to_owned()) }
 }
 
 /// Options of `check`.

@@ -7,6 +7,7 @@ mod check;
 mod colour;
 mod data;
 mod exit;
+mod machine;
 mod plan;
 mod probe;
 mod report;

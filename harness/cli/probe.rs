@@ -14,10 +14,8 @@ use spillbench_schema::{
 use crate::{
     arguments::ProbeArguments,
     exit::{Exit, Failure},
+    machine::MACHINE_FILE,
 };
-
-/// The name of the file in the folder of all results.
-pub const MACHINE_FILE: &str = "machine.json";
 
 pub fn probe(arguments: &ProbeArguments) -> Result<Exit, Failure> {
     let dir = arguments.dir.as_ref().unwrap_or(&arguments.results);

@@ -7,7 +7,8 @@
 //! - [`network`] cuts a network into layers and panels; [`timeline`] cuts training into steps and chunks.
 //! - [`strategy`] emits the operations of a rank; [`weave`] adds the reads and writes that a budget makes
 //!   necessary; [`budget`] decides what stays resident.
-//! - [`plan`] puts these together for a trial and prices the result.
+//! - [`plan`] puts these together for a trial and counts the bytes of the result.
+//! - [`projection`] says how long it takes on a described machine.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod network;
 pub mod op;
 pub mod partition;
 pub mod plan;
+pub mod projection;
 pub mod strategy;
 pub mod timeline;
 pub mod weave;
@@ -26,4 +28,5 @@ pub use extent::{Extent, ExtentKind, Extents};
 pub use network::{Boundary, Layer, LayerId, LayerKind, Network, PanelGeometry, PanelId};
 pub use op::{ErrorFlow, Message, Op, Phase, Rank, Slot, SlotRange, Source, Version};
 pub use plan::{Plan, PlanError, SampleCounts};
+pub use projection::project;
 pub use timeline::Timeline;

@@ -192,7 +192,7 @@ pub enum MachineError {
         cause: std::io::Error,
     },
     /// It is not a description of a machine.
-    #[error("{}: {cause}; scenarios/machines/server.json is an example", path.display())]
+    #[error("{}: {cause}; scenarios/machines/server.yaml is an example", path.display())]
     Form {
         /// The file.
         path: PathBuf,

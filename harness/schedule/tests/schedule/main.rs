@@ -1,6 +1,7 @@
 //! What every schedule promises, shown by executing the operations of all ranks on simulated machines, for a table
 //! of strategies, batches, optimizers and budgets.
 
+mod projection;
 mod simulator;
 mod trials;
 

@@ -164,9 +164,14 @@ fn print_prediction(prediction: &Prediction, endurance_tb: Option<f64>) {
     println!("    wear       {} written a day, {} in all", decimal(a_day), decimal(prediction.bytes_written));
     if let Some(endurance) = endurance_tb.map(|terabytes| terabytes * 1e12) {
         let lasts = if a_day > 0.0 { duration(endurance / a_day * DAY_S) } else { "for ever".to_owned() };
+        let part = prediction.bytes_written / endurance;
+        let used = if part > 1.0 {
+            format!("{} drives", digits(part))
+        } else {
+            format!("{} % of a drive", digits(100.0 * part))
+        };
         println!(
-            "    endurance  this run uses {:.3} % of a drive's {}; at its rate a drive lasts {lasts}",
-            100.0 * prediction.bytes_written / endurance,
+            "    endurance  this run uses up {used} of {}; at its rate a drive lasts {lasts}",
             decimal(endurance)
         );
     }

@@ -32,7 +32,7 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
             let _ = writeln!(std::io::stdout(), "{line}");
         }
     };
-    let summary = spillbench_engine::train(
+    let mut summary = spillbench_engine::train(
         &trial,
         Environment {
             state_dir: &place.state(&trial),
@@ -42,6 +42,7 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
             opened: &mut |opened| Ok(write_manifest(folder, &trial, opened)?),
         },
     )?;
+    summary.predicted = place.prediction();
     place.finish(&summary)?;
     Ok(Exit::Fine)
 }

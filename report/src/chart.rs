@@ -7,6 +7,7 @@ mod canvas;
 mod curves;
 mod labels;
 mod panel;
+mod predictions;
 mod shares;
 
 use std::fmt::Display;
@@ -52,6 +53,7 @@ pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figu
         bars::figure(results, &bars::THROUGHPUT)?,
         bars::figure(results, &bars::MEMORY)?,
         shares::figure(results)?,
+        predictions::figure(results)?,
     ];
     Ok(against_factors.into_iter().chain(others).flatten().collect())
 }

@@ -29,4 +29,4 @@ pub use error::EngineError;
 pub use machine::machine;
 pub use probe::{ProbeStage, probe};
 pub use recorder::Progress;
-pub use trainer::{Environment, Opened, open_plan, train};
+pub use trainer::{Environment, Opened, check_space, open_plan, train};

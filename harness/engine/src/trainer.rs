@@ -181,6 +181,17 @@ fn open_store(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<Arc<dyn St
     })
 }
 
+/// That the disk has room for a trial's extents in `state_dir`, whether or not it exists yet.
+///
+/// # Errors
+/// It has not: with both numbers.
+pub fn check_space(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<(), EngineError> {
+    if trial.config.storage.mode == StorageMode::Memory {
+        return Ok(());
+    }
+    Ok(spillbench_storage::check_space(state_dir, plan.disk_bytes())?)
+}
+
 fn spec(plan: &Plan, extent: Extent) -> ExtentSpec {
     let panel = plan.network.panel(extent.panel);
     let kind = match extent.kind {

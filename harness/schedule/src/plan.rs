@@ -162,6 +162,9 @@ impl Plan {
     }
 
     /// Bytes that the whole run moves.
+    ///
+    /// # Panics
+    /// Never: no run has 2⁶⁴ operations.
     pub fn traffic(&self, mode: StorageMode) -> Traffic {
         self.traffic_within(mode, u64::MAX).expect("no run has that many operations")
     }

@@ -71,6 +71,9 @@ impl DiskProbe {
     ///
     /// # Errors
     /// As for [`DirectStore::open`].
+    ///
+    /// # Panics
+    /// Never: a new panel has one holder.
     pub fn prepare(dir: &Path, bytes: u64) -> Result<Self, StorageError> {
         let count = (bytes / EXTENT_BYTES).max(2);
         let extents = (0..count)
@@ -96,6 +99,9 @@ impl DiskProbe {
     ///
     /// # Errors
     /// As for [`DirectStore::recover`].
+    ///
+    /// # Panics
+    /// If somebody removed the file.
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
         let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
         let buffers = 2 * ahead + 4;

@@ -75,13 +75,13 @@ fn print_products(machine: &Machine) {
         .first()
         .map(|table| table.gflops.keys().copied().collect())
         .unwrap_or_default();
-    let heads: String = rows.iter().map(|rows| format!("{rows:>8}")).collect();
-    println!("\n  GFLOP/s by samples in a product   {heads}");
+    let heads: Vec<String> = rows.iter().map(|rows| format!("{rows:>8}")).collect();
+    println!("\n  GFLOP/s by samples in a product   {}", heads.concat());
     for table in &machine.compute.products {
         let name = table.product.map_or("any", Product::name);
-        let cells: String = table.gflops.values().map(|rate| format!("{rate:>8.1}")).collect();
+        let cells: Vec<String> = table.gflops.values().map(|rate| format!("{rate:>8.1}")).collect();
         let weights = table.weights.to_string();
-        println!("  {name:<12} {:<10} {weights:<10}{cells}", counted(table.threads));
+        println!("  {name:<12} {:<10} {weights:<10}{}", counted(table.threads), cells.concat());
     }
     println!();
 }
@@ -90,7 +90,8 @@ fn print_disk(machine: &Machine) {
     println!("\n  GB/s by chunk and queue depth   read   write   2R:1W   1R:1W");
     for rates in &machine.disk.rates {
         let DiskRates { queue_depth, chunk, read_gb_per_s, write_gb_per_s, mixed } = rates;
-        let mixed: String = mixed.iter().map(|mixed| format!("{:>8.2}", mixed.gb_per_s)).collect();
+        let mixed: Vec<String> = mixed.iter().map(|mixed| format!("{:>8.2}", mixed.gb_per_s)).collect();
+        let mixed = mixed.concat();
         let chunk = chunk.to_string();
         println!("  {chunk:<12} depth {queue_depth:<9} {read_gb_per_s:>7.2} {write_gb_per_s:>7.2}{mixed}");
     }

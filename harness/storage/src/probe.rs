@@ -99,16 +99,17 @@ impl DiskProbe {
     ///
     /// # Errors
     /// As for [`DirectStore::recover`].
-    ///
-    /// # Panics
-    /// If somebody removed the file.
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
         let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
         let buffers = 2 * ahead + 4;
         let options =
             DirectOptions { queue_depth, chunk_bytes, ..DirectOptions::new(buffers * EXTENT_BYTES) };
         let recovered = DirectStore::recover(&self.folder, &self.extents, options)?;
-        let (store, _) = recovered.expect("the file was committed when it was prepared");
+        let (store, _) = recovered.ok_or_else(|| StorageError::File {
+            operation: "find what was written to",
+            path: self.folder.clone(),
+            cause: Arc::new(std::io::ErrorKind::NotFound.into()),
+        })?;
         let mapped: Result<Vec<_>, _> = (0..buffers).map(|_| store.allocate(ExtentId(0))).collect();
         drop(mapped?);
         Ok(Streamer { store, extents: self.extents.len() as u32, ahead: ahead as usize, next: 0 })

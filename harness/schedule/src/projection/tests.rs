@@ -73,11 +73,11 @@ fn near(value: f64, expected: f64, tolerance: f64) {
 
 #[test]
 fn in_memory_a_step_takes_its_operations_over_their_rate() {
-    for (optimizer, threads) in [("sgd", 1), ("adam", 2)] {
+    for (optimizer, threads) in [("sgd", 1_u32), ("adam", 2)] {
         let train = json!({ "optimizer": { optimizer: { "learning_rate": 0.1 } } });
         let trial = trial(512, 4, &json!({ "train": train, "execution": { "threads": threads } }));
         let (plan, prediction) = predict(&trial, &machine(10.0, &disk(1.0, 1.0)));
-        near(prediction.step_time_s, plan.flops_per_step() / (10e9 * threads as f64), 1e-3);
+        near(prediction.step_time_s, plan.flops_per_step() / (10e9 * f64::from(threads)), 1e-3);
         assert_eq!(prediction.bottleneck, Bottleneck::Compute);
         near(prediction.shares.compute, 1.0, 1e-3);
         assert_eq!((prediction.disk_bytes, prediction.bytes_read_per_step), (0, 0));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use spillbench_schema::Bytes;
 
 /// Trains neural networks that only partly fit in memory, under any way of splitting the work, and turns the runs
 /// into tables, charts and verdicts.
@@ -28,6 +29,8 @@ pub enum Command {
     /// Decide a scenario's claims, the built-in invariants and a comparison with a baseline
     #[command(after_help = "Exit codes: 0 all hold, 3 one fails, 4 nothing to compare, 5 undecided.")]
     Check(CheckArguments),
+    /// Measure this machine: what the cost model of `plan` and `run` needs to know of it
+    Probe(ProbeArguments),
     /// Fetch data sets
     Data(DataArguments),
     /// Print the JSON Schema of scenario files, for editors
@@ -82,12 +85,23 @@ pub struct RunArguments {
 pub struct PlanArguments {
     #[command(flatten)]
     pub study: StudyArguments,
+    /// Predict times for the machine that this file describes; default: machine.json in the folder of all results
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Bytes that the drive may write in its life, in TB: what part of it a run uses, and how long it lasts
+    #[arg(long, value_name = "TBW", value_parser = positive)]
+    pub endurance: Option<f64>,
     /// Also list the first operations of every rank
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "60")]
     pub operations: Option<usize>,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    if value > 0.0 { Ok(value) } else { Err("it must be greater than 0".to_owned()) }
 }
 
 /// Options of `check`.
@@ -101,6 +115,23 @@ pub struct CheckArguments {
     /// Save the results as a baseline
     #[arg(long, value_name = "FILE")]
     pub save_baseline: Option<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArguments {
+    /// The folder of all results, in which machine.json is saved
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    pub results: PathBuf,
+    /// A folder on the disk to measure; default: the folder of all results
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Bytes that are streamed; on the disk they take twice as much for the time of the measurement
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub size: Bytes,
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,

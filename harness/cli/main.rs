@@ -7,7 +7,9 @@ mod check;
 mod colour;
 mod data;
 mod exit;
+mod machine;
 mod plan;
+mod probe;
 mod report;
 mod run;
 mod study;
@@ -40,6 +42,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Plan(arguments) => plan::plan(&arguments),
         Command::Report(arguments) => report::report(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Probe(arguments) => probe::probe(&arguments),
         Command::Data(arguments) => data::data(&arguments),
         Command::Schema => {
             println!("{:#}", spillbench_schema::json_schema());

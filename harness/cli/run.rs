@@ -1,30 +1,32 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
 use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
 use spillbench_schema::{
-    Study,
+    Machine, Prediction, Study,
     config::{DataConfig, DataSource},
 };
 
 use crate::{
     arguments::RunArguments,
     exit::{Exit, Failure},
-    report,
+    machine, report,
 };
 
 pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let folder = arguments.study.folder(&study);
-    refuse_what_cannot_run(&study, &folder)?;
+    let machine = machine::load(None, &arguments.study.results)?;
+    let predictions = refuse_what_cannot_run(&study, &folder, machine.as_ref())?;
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         results: arguments.study.results.clone(),
         scenario,
+        predictions,
         fail_fast: arguments.fail_fast,
         fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
@@ -52,8 +54,14 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     })
 }
 
-/// Finds what is known to fail before anything is run: budgets that are too small, data sets that are not there.
-fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
+/// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets
+/// that are not there. Returns what the cost model says of the rest, by label, where the machine is known.
+fn refuse_what_cannot_run(
+    study: &Study,
+    folder: &Path,
+    machine: Option<&Machine>,
+) -> Result<BTreeMap<String, Prediction>, Failure> {
+    let mut predictions = BTreeMap::new();
     let mut seen = Vec::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
@@ -64,8 +72,17 @@ fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
         if seen.contains(&label) {
             continue;
         }
-        if let Err(error) = spillbench_engine::open_plan(trial) {
-            refusals.push(format!("{label}: {error}"));
+        let place = TrialFolder::at(folder.join(trial.id()));
+        let plan = spillbench_engine::open_plan(trial);
+        match plan.and_then(|plan| {
+            spillbench_engine::check_space(trial, &plan, &place.state(trial))?;
+            Ok(plan)
+        }) {
+            Ok(plan) => {
+                let predict = |machine| spillbench_schedule::project(&plan, &trial.config, machine);
+                predictions.extend(machine.map(|machine| (label.clone(), predict(machine))));
+            }
+            Err(error) => refusals.push(format!("{label}: {error}")),
         }
         seen.push(label);
         let config = &trial.config;
@@ -77,5 +94,5 @@ fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
             }
         }
     }
-    if refusals.is_empty() { Ok(()) } else { Err(Failure::usage(refusals.join("\n"))) }
+    if refusals.is_empty() { Ok(predictions) } else { Err(Failure::usage(refusals.join("\n"))) }
 }

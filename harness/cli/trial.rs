@@ -54,7 +54,9 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     if trained.as_ref().is_err_and(EngineError::is_certain_to_repeat) {
         place.remove_state(&trial)?;
     }
-    place.finish(&trained?)?;
+    let mut summary = trained?;
+    summary.predicted = place.prediction();
+    place.finish(&summary)?;
     Ok(Exit::Fine)
 }
 

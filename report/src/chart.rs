@@ -8,6 +8,7 @@ mod cost;
 mod curves;
 mod labels;
 mod panel;
+mod predictions;
 mod shares;
 mod timeline;
 
@@ -59,6 +60,7 @@ pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figu
         bars::figure(results, &bars::MEMORY)?,
         shares::figure(results)?,
         timeline::figure(results)?,
+        predictions::figure(results)?,
     ];
     Ok(against_factors.into_iter().chain(others).flatten().collect())
 }

@@ -188,6 +188,7 @@ fn summary(trial: &Trial, plan: &Plan, record: &Record, outcome: Outcome) -> Sum
         bytes_communicated: outcome.bytes_communicated,
         time_s: Ledger::mean(&outcome.ledgers),
         weights_hash: outcome.weights_hash,
+        predicted: None,
     }
 }
 
@@ -245,6 +246,17 @@ fn open_store(
         StorageMode::Buffered => OpenStore::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),
         StorageMode::Mmap => OpenStore::new(MmapStore::open(state_dir, &specs, through_page_cache)?),
     })
+}
+
+/// That the disk has room for a trial's extents in `state_dir`, whether or not it exists yet.
+///
+/// # Errors
+/// It has not: with both numbers.
+pub fn check_space(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<(), EngineError> {
+    if trial.config.storage.mode == StorageMode::Memory {
+        return Ok(());
+    }
+    Ok(spillbench_storage::check_space(state_dir, plan.disk_bytes())?)
 }
 
 fn spec(plan: &Plan, extent: Extent) -> ExtentSpec {

@@ -23,6 +23,7 @@ mod loss;
 mod micro;
 mod panel;
 mod parallel;
+mod peak;
 mod precision;
 mod rule;
 mod strip;
@@ -39,6 +40,7 @@ pub use input_error::input_error;
 pub use loss::{correct_count, loss_cross_entropy, loss_mse};
 pub use micro::{Operation, kernel_name};
 pub use panel::Panel;
+pub use peak::PeakLoop;
 pub use precision::{Parameters, ParametersMut, round_to_nearest};
 pub use rule::{UpdateRule, add, apply};
 

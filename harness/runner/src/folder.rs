@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spillbench_schema::{Study, Summary, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Study, Summary, Trial, summary::Failure};
 
 use crate::{RunnerError, error::Context};
 
@@ -122,6 +122,20 @@ impl TrialFolder {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", &path),
             _ => Ok(()),
         }
+    }
+
+    /// Saves what the cost model says of the trial, before it runs.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn predict(&self, prediction: &Prediction) -> Result<(), RunnerError> {
+        write_json(&self.path.join("predicted.json"), prediction)
+    }
+
+    /// What the cost model said of the trial, where it was asked.
+    pub fn prediction(&self) -> Option<Prediction> {
+        let text = fs::read(self.path.join("predicted.json")).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Saves how the trial failed.

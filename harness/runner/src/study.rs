@@ -1,6 +1,7 @@
 //! The trials of a study, one after the other.
 
 use std::{
+    collections::BTreeMap,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::ExitStatus,
@@ -15,7 +16,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use spillbench_schema::{Study, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Study, Trial, summary::Failure};
 
 use crate::{
     RunnerError, StudyFolder, TrialFolder,
@@ -31,6 +32,8 @@ pub struct Options {
     pub results: PathBuf,
     /// The scenario file as written.
     pub scenario: Vec<u8>,
+    /// What the cost model says of trials, by [`Trial::label`], where it was asked.
+    pub predictions: BTreeMap<String, Prediction>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
@@ -131,6 +134,9 @@ fn run_trial(
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
     place.prepare(trial, &options.scenario, options.fresh)?;
+    if let Some(prediction) = options.predictions.get(&trial.label()) {
+        place.predict(prediction)?;
+    }
     let started = Instant::now();
     display.started(trial);
     let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {

@@ -8,7 +8,8 @@
 //! - [`strategy`] emits the operations of a rank; [`weave`] adds the reads and writes that a budget makes
 //!   necessary; [`budget`] decides what stays resident.
 //! - [`activations`] decides which values stay between forward and backward.
-//! - [`plan`] puts these together for a trial and prices the result.
+//! - [`plan`] puts these together for a trial and counts the bytes of the result.
+//! - [`projection`] says how long it takes on a described machine.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod network;
 pub mod op;
 pub mod partition;
 pub mod plan;
+pub mod projection;
 pub mod strategy;
 pub mod timeline;
 pub mod weave;
@@ -29,4 +31,5 @@ pub use extent::{Extent, ExtentKind, Extents};
 pub use network::{Boundary, Layer, LayerId, LayerKind, Network, PanelGeometry, PanelId};
 pub use op::{ErrorFlow, Message, Op, Phase, Rank, Slot, SlotRange, Source, Version};
 pub use plan::{Plan, PlanError, SampleCounts};
+pub use projection::project;
 pub use timeline::Timeline;

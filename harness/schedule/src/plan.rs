@@ -207,40 +207,59 @@ impl Plan {
     }
 
     /// Bytes that the whole run moves.
+    ///
+    /// # Panics
+    /// Never: no run has 2⁶⁴ operations.
     pub fn traffic(&self, mode: StorageMode) -> Traffic {
+        self.traffic_within(mode, u64::MAX).expect("no run has that many operations")
+    }
+
+    /// Bytes that the whole run moves; none where it has more than `most` operations, which take long to count.
+    pub fn traffic_within(&self, mode: StorageMode, most: u64) -> Option<Traffic> {
         let mut traffic = Traffic::default();
         for rank in 0..self.ranks() {
             for op in self.operations(Rank(rank as u16)) {
                 traffic.operations += 1;
                 traffic.add(&op, &self.extents, &self.activations);
                 traffic.generations += u64::from(rank == 0 && matches!(op, Op::Generation { .. }));
+                if traffic.operations > most {
+                    return None;
+                }
             }
         }
         if mode == StorageMode::Memory {
             traffic = Traffic { operations: traffic.operations, ..Traffic::default() };
         }
-        traffic
+        Some(traffic)
     }
 
-    /// The least bytes that any schedule moves in these training steps under this budget: 3w + 2s − 3C while the memory
-    /// C for parameters is smaller than the weights w, then 2(w + s − C); nothing where all fits.
+    /// The least bytes that any schedule moves in these training steps under this budget.
     pub fn floor_bytes(&self, mode: StorageMode) -> u64 {
+        self.timeline.steps.saturating_mul(self.floor_bytes_per_step(mode))
+    }
+
+    /// The least bytes that any schedule moves in a training step under this budget: 3w + 2s − 3C while the memory C
+    /// for parameters is smaller than the weights w, then 2(w + s − C); nothing where all fits.
+    pub fn floor_bytes_per_step(&self, mode: StorageMode) -> u64 {
         if mode == StorageMode::Memory {
             return 0;
         }
-        let bytes = |kind| -> u64 {
-            self.extents.iter().filter(|e| e.kind == kind).map(|e| self.extents.bytes(e)).sum()
-        };
-        let (w, s, c) = (bytes(ExtentKind::Weights), bytes(ExtentKind::State), self.memory.store_capacity());
-        let per_step = if c <= w { 3 * w + 2 * s - 3 * c } else { 2 * (w + s).saturating_sub(c) };
-        self.timeline.steps * per_step
+        let (w, s) = (self.bytes_of(ExtentKind::Weights), self.bytes_of(ExtentKind::State));
+        let c = self.memory.store_capacity();
+        if c <= w { 3 * w + 2 * s - 3 * c } else { 2 * (w + s).saturating_sub(c) }
+    }
+
+    /// Bytes of all extents of a kind.
+    pub fn bytes_of(&self, kind: ExtentKind) -> u64 {
+        self.extents.iter().filter(|extent| extent.kind == kind).map(|e| self.extents.bytes(e)).sum()
     }
 
     /// Floating-point operations of one training step of `single`: forward, error and gradient, 6 a weight and sample,
-    /// less the error at the network's input.
-    pub fn flops_per_step(&self) -> u64 {
-        let forward: u64 = (0..self.network.depth()).map(|layer| self.network.forward_flops(layer)).sum();
-        self.timeline.batch_size as u64 * (3 * forward - self.network.forward_flops(0))
+    /// less the error at the network's input. A float: a large network's step has more than 2⁶⁴.
+    pub fn flops_per_step(&self) -> f64 {
+        let flops = |layer| self.network.forward_flops(layer) as f64;
+        let forward: f64 = (0..self.network.depth()).map(flops).sum();
+        self.timeline.batch_size as f64 * (3.0 * forward - flops(0))
     }
 }
 

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::prediction::Prediction;
+
 /// How a trial ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -110,6 +112,9 @@ pub struct Summary {
     pub time_s: TimeShares,
     /// Hash (BLAKE3) of all parameters in layer order, little-endian f32, auxiliary heads left out.
     pub weights_hash: String,
+    /// What the cost model said before the trial ran, where there was a description of the machine. Not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Prediction>,
 }
 
 /// A field of [`Summary`], as claims name it.
@@ -142,8 +147,9 @@ fn collect_metrics(root: &Value, schema: &Value, prefix: &str, metrics: &mut Vec
     let Some(properties) = schema["properties"].as_object() else { return };
     for (key, property) in properties {
         let name = format!("{prefix}{key}");
-        let target =
-            property["$ref"].as_str().and_then(|target| root.pointer(target.trim_start_matches('#')));
+        // An optional structure is any of its reference and null.
+        let reference = property["$ref"].as_str().or_else(|| property["anyOf"][0]["$ref"].as_str());
+        let target = reference.and_then(|target| root.pointer(target.trim_start_matches('#')));
         match target {
             Some(target) if target.get("properties").is_some() => {
                 collect_metrics(root, target, &format!("{name}."), metrics);

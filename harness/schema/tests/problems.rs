@@ -399,7 +399,7 @@ fn what_is_wrong_with_claims_and_references_is_told() {
         "a claim on a metric that is none",
         &[("metric: test_accuracy", "metric: weights_hash")],
         &[
-            "s.yaml:32:29: there is no metric `weights_hash` here; valid: bytes_communicated, bytes_read, bytes_written, io_floor_bytes, io_planned_bytes, memory_budget_bytes, parameters, peak_rss_bytes, ranks, resumed, samples_per_s, seed, step_time_s.median, step_time_s.p05, step_time_s.p95, steps, test_accuracy, test_loss, threads, time_s.comm_wait, time_s.compute, time_s.idle, time_s.read_wait, time_s.write_wait, train_loss, train_s, validation_accuracy, wall_s",
+            "s.yaml:32:29: there is no metric `weights_hash` here; valid: bytes_communicated, bytes_read, bytes_written, io_floor_bytes, io_planned_bytes, memory_budget_bytes, parameters, peak_rss_bytes, predicted.bytes_read_per_step, predicted.bytes_written, predicted.bytes_written_per_step, predicted.disk_bytes, predicted.evaluation_s, predicted.peak_memory_bytes, predicted.set_up_s, predicted.shares.comm_wait, predicted.shares.compute, predicted.shares.read_wait, predicted.shares.write_wait, predicted.step_time_s, predicted.time_to_finish_s, ranks, resumed, samples_per_s, seed, step_time_s.median, step_time_s.p05, step_time_s.p95, steps, test_accuracy, test_loss, threads, time_s.buffer_wait, time_s.comm_wait, time_s.compute, time_s.idle, time_s.read_wait, time_s.write_wait, train_loss, train_s, validation_accuracy, wall_s",
         ],
     );
     check(

@@ -68,3 +68,15 @@ pub(crate) fn kind(path: &Path) -> String {
         other => format!("type {other:#x}"),
     }
 }
+
+/// The type of a folder's file system and the device below it: `ext4 on /dev/vda`.
+pub(crate) fn describe(path: &Path) -> String {
+    let kind = kind(path);
+    let device = path.metadata().ok().and_then(|metadata| {
+        let device = metadata.dev();
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let event = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/uevent")).ok()?;
+        event.lines().find_map(|line| line.strip_prefix("DEVNAME=").map(str::to_owned))
+    });
+    device.map_or(kind.clone(), |device| format!("{kind} on /dev/{device}"))
+}

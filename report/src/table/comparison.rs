@@ -13,7 +13,8 @@ use crate::{
 pub fn table(results: &Results) -> Table {
     let configurations = results.configurations();
     let seed = results.runs.iter().map(|run| run.trial.seed).min().unwrap_or_default();
-    let columns = vec![
+    let predicted = configurations.iter().any(|configuration| prediction(configuration).is_some());
+    let mut columns = vec![
         Heading::words("configuration"),
         Heading::quantity("seeds"),
         Heading::quantity("test accuracy (%)"),
@@ -27,8 +28,24 @@ pub fn table(results: &Results) -> Table {
         Heading::quantity("sent/step"),
         Heading::words(format!("weights, seed {seed}")),
     ];
-    let rows = configurations.iter().map(|configuration| row(configuration, seed)).collect();
+    let mut rows: Vec<Vec<String>> =
+        configurations.iter().map(|configuration| row(configuration, seed)).collect();
+    if predicted {
+        columns.insert(AFTER_STEP_TIME, Heading::quantity("predicted step"));
+        for (row, configuration) in rows.iter_mut().zip(&configurations) {
+            let cell = prediction(configuration).map_or(NOTHING.to_owned(), format::seconds);
+            row.insert(AFTER_STEP_TIME, cell);
+        }
+    }
     Table { columns, rows, notes: Vec::new() }
+}
+
+/// Where the column of predictions goes: beside what was measured.
+const AFTER_STEP_TIME: usize = 5;
+
+/// Seconds of a step as the cost model predicted them before the run.
+fn prediction(configuration: &Configuration<'_>) -> Option<f64> {
+    configuration.runs.iter().find_map(|run| run.summary.predicted.as_ref()).map(|said| said.step_time_s)
 }
 
 fn row(configuration: &Configuration<'_>, seed: u64) -> Vec<String> {

@@ -71,6 +71,10 @@ pub fn trials(results: &Results) -> PolarsResult<DataFrame> {
     columns.extend(NUMBERS.map(|(name, value)| {
         Column::new(name.into(), runs.iter().map(|run| value(&run.summary)).collect::<Vec<f64>>())
     }));
+    let predicted = |run: &Run| run.summary.predicted.as_ref().map(|said| said.step_time_s);
+    if runs.iter().any(|run| predicted(run).is_some()) {
+        columns.push(number_column("predicted_step_time_s", runs.iter().map(predicted).collect()));
+    }
     columns.push(text("science_hash", &|run| run.summary.science_hash.clone()));
     columns.push(text("weights_hash", &|run| run.summary.weights_hash.clone()));
     DataFrame::new(runs.len(), columns)

@@ -66,10 +66,27 @@ fn a_study_gets_the_charts_that_it_has_the_data_for() {
     let more = ["throughput", "time-shares"];
     assert_eq!(
         names(&fixture::comm_interval()),
-        [&common[..], &["test-accuracy-against-interval"], &more].concat()
+        [&common[..], &["samples-per-s-against-interval", "test-accuracy-against-interval"], &more].concat()
     );
     assert_eq!(names(&fixture::quickstart()), [&common[..], &more].concat());
     assert_eq!(names(&fixture::single_trial()), [&common[..], &more].concat());
+}
+
+#[test]
+fn predictions_stand_beside_what_was_measured_wherever_there_are_any() {
+    let files = report(&fixture::predicted());
+    let markdown = text(&files, "report.md");
+    assert!(markdown.contains("| predicted step |"), "{markdown}");
+    let row = markdown.lines().find(|line| line.starts_with("| budget-0 ") && line.contains("240 ms"));
+    assert!(row.is_some_and(|row| row.contains("200 ms")), "{markdown}");
+    // Errors of 20, 10 and 0 %.
+    assert!(markdown.contains("Median absolute relative error 10.0 % (n = 3)"));
+    let numbers = text(&files, "tables/predicted-against-measured.csv");
+    assert_eq!(numbers.lines().count(), 4);
+    assert!(text(&files, "tables/seeds.csv").lines().next().unwrap().contains("predicted_step_time_s"));
+    let without = report(&fixture::quickstart());
+    assert!(!without.keys().any(|name| name.contains("predicted")));
+    assert!(!text(&without, "report.md").contains("predicted"));
 }
 
 #[test]

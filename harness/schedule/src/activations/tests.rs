@@ -58,7 +58,7 @@ fn where_all_that_may_leave_is_recomputed_in_one_run_no_memory_is_saved() {
 /// The cheapest way in a pool of a third of the boundaries, where no parameters stay in memory.
 fn cheapest(units: usize) -> Vec<Policy> {
     let network = network(units, 24);
-    let extents = Extents::new(&network, 0, false);
+    let extents = Extents::new(&network, spillbench_schema::config::Precision::F32, 0, false);
     let price = |way: &Candidate| way.price(&network, &extents, &timeline(), 0, Rates::default());
     let room = 8 * (4 * ROWS * units) as u64;
     let ways = ways(&network, ActivationPolicy::Auto);

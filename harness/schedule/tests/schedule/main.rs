@@ -2,6 +2,7 @@
 //! of strategies, batches, optimizers and budgets.
 
 mod generations;
+mod projection;
 mod simulator;
 mod trials;
 

@@ -195,10 +195,16 @@ impl Case {
         Self::new(&network, &train, &json!({ "model": { "pipeline": { "ranks": stages } } }), 0)
     }
 
-    fn plan(&self, budget: Option<u64>) -> Result<Plan, PlanError> {
+    /// The configuration that [`Case::plans`] are made of, without its budget.
+    pub fn direct(&self) -> Config {
         let mut config = self.config.clone();
-        config.storage.memory_budget = budget.map(Bytes);
         config.storage.mode = StorageMode::Direct;
+        config
+    }
+
+    fn plan(&self, budget: Option<u64>) -> Result<Plan, PlanError> {
+        let mut config = self.direct();
+        config.storage.memory_budget = budget.map(Bytes);
         let (scenario, arm) = (String::from("table"), String::from("case"));
         let trial = Trial { scenario, arm, factors: [].into(), seed: 0, config };
         Plan::new(&trial, self.samples, CORES)

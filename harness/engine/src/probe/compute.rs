@@ -1,0 +1,106 @@
+//! Rates of the three products, by samples, weights and threads.
+
+use std::hint::black_box;
+
+use rayon::ThreadPool;
+use spillbench_kernels::{
+    Chunk, OutputActivation, Panel, PeakLoop, UpdateRule, forward, input_error, update,
+};
+use spillbench_schema::{
+    Bytes,
+    machine::{Product, ProductRates},
+};
+
+use super::{ROUNDS, median, rate, rounded};
+
+/// Samples of a product.
+const ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
+
+/// Widths of square layers: in the nearest cache, in the last one, and in memory.
+const WIDTHS: [usize; 3] = [128, 512, 2048];
+
+/// Layers take turns until they are larger than any cache, where they are to come from memory.
+const COLD_BYTES: usize = 128 << 20;
+
+/// The shortest time that a point of the table is measured over.
+const SECONDS: f64 = 0.015;
+
+/// The table of rates, for each pool of that many threads.
+pub fn products(pools: &[(usize, ThreadPool)]) -> Vec<ProductRates> {
+    let mut tables = Vec::new();
+    for width in WIDTHS {
+        let mut layers = Layers::new(width);
+        let weights = Bytes(4 * (width * width) as u64);
+        let points = |_| Product::ALL.map(|_| ROWS.map(|_| Vec::with_capacity(ROUNDS)));
+        let mut rates: Vec<_> = pools.iter().map(points).collect();
+        for _ in 0..ROUNDS {
+            for ((_, pool), rates) in pools.iter().zip(&mut rates) {
+                for (product, rates) in Product::ALL.into_iter().zip(rates) {
+                    for (rows, rates) in ROWS.into_iter().zip(rates) {
+                        rates.push(pool.install(|| rate(SECONDS, || layers.multiply(product, rows))));
+                    }
+                }
+            }
+        }
+        for ((threads, _), rates) in pools.iter().zip(rates) {
+            for (product, rates) in Product::ALL.into_iter().zip(rates) {
+                let gflops = ROWS.into_iter().zip(rates.map(|rates| rounded(median(rates) / 1e9)));
+                let gflops = gflops.collect();
+                tables.push(ProductRates { product: Some(product), threads: *threads, weights, gflops });
+            }
+        }
+    }
+    tables
+}
+
+/// What one thread reaches in the innermost loop, in GFLOP/s.
+pub fn peak() -> f64 {
+    let mut product = PeakLoop::default();
+    let mut many = || (0..100).map(|_| product.run() as f64).sum();
+    rounded(median((0..ROUNDS).map(|_| rate(SECONDS, &mut many)).collect()) / 1e9)
+}
+
+/// Square layers that take turns, and the operands of their products.
+pub struct Layers {
+    panel: Panel,
+    parameters: Vec<Vec<f32>>,
+    turn: usize,
+    x: Vec<f32>,
+    y: Vec<f32>,
+}
+
+impl Layers {
+    /// Layers of `width` units and inputs.
+    pub fn new(width: usize) -> Self {
+        let panel = Panel::whole(width, width);
+        let bytes = 4 * panel.parameters();
+        // Small ones are used again while they are in cache, as in a small network.
+        let count = if bytes >= 4 << 20 { COLD_BYTES.div_ceil(bytes) } else { 1 };
+        let rows = ROWS[ROWS.len() - 1];
+        Self {
+            panel,
+            parameters: vec![vec![0.01; panel.parameters()]; count],
+            turn: 0,
+            x: vec![0.01; rows * width],
+            y: vec![0.01; rows * width],
+        }
+    }
+
+    /// Computes a product of the next layer with `rows` samples; returns its floating-point operations.
+    pub fn multiply(&mut self, product: Product, rows: usize) -> f64 {
+        self.turn = (self.turn + 1) % self.parameters.len();
+        let Self { panel, parameters, turn, x, y } = self;
+        let parameters = &mut parameters[*turn];
+        let (x, y) = (&mut x[..rows * panel.inputs], &mut y[..rows * panel.units]);
+        match product {
+            Product::Forward => forward(panel, &parameters[..], x, y, rows, OutputActivation::Tanh),
+            Product::InputError => input_error(panel, &parameters[..], y, x, rows, false),
+            Product::Update => {
+                let rule = UpdateRule::Sgd { learning_rate: 1e-9 };
+                update(panel, &[&[Chunk { x, dz: y, rows }]], &mut parameters[..], &mut [], &rule, 1.0);
+            }
+        }
+        black_box(&self.y);
+        (2 * rows * self.panel.weights()) as f64
+    }
+}

@@ -1,0 +1,124 @@
+//! The cost model: what a trial takes on a described machine, without running anything. Pure, as everything here:
+//! it replays the plan's own operations, so a strategy, a weave or a budget that changes changes its price too.
+//!
+//! - [`rates`](mod@rates) reads a machine's tables; `work` says what an operation costs; `replay` executes the operations of all
+//!   ranks by these costs, with one disk, one pool of buffers and bounded queues, until a step is as the next one.
+//! - Where a step has too many operations for that, `closed_form` divides bytes by bandwidth and operations by rate,
+//!   and takes the longer of the two.
+//!
+//! Every figure is a prediction and is labelled so wherever it is shown.
+
+mod closed_form;
+mod disk;
+mod place;
+pub mod rates;
+mod replay;
+mod work;
+
+use spillbench_schema::{
+    Machine, Prediction,
+    config::{Config, StorageMode},
+    event::Split,
+    prediction::{Bottleneck, Method, StepShares},
+};
+
+use self::{disk::DiskModel, rates::Rates};
+use crate::{extent::ExtentKind, plan::Plan};
+
+/// What the program itself takes beside what is planned: code, stacks, tables.
+const PROGRAM_BYTES: u64 = 24 << 20;
+
+/// Initial weights that a thread draws in a second, and bytes that are hashed in a second at the end.
+const DRAWN_PER_S: f64 = 5e8;
+const HASHED_PER_S: f64 = 1.5e9;
+
+/// Operations of a replay: about a second.
+const MOST_OPERATIONS: u64 = 2_000_000;
+
+/// What a step comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct StepCost {
+    /// Wall time.
+    step_s: f64,
+    /// Seconds of the busiest rank's operations.
+    compute_s: f64,
+    /// Of these, where memory is what limits them.
+    memory_bound_s: f64,
+    /// Seconds that the disk reads, and writes.
+    read_s: f64,
+    write_s: f64,
+    bytes_read: f64,
+    bytes_written: f64,
+    shares: StepShares,
+}
+
+/// What the cost model says of a plan on a machine.
+pub fn project(plan: &Plan, config: &Config, machine: &Machine) -> Prediction {
+    project_within(plan, config, machine, MOST_OPERATIONS)
+}
+
+fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u64) -> Prediction {
+    let rates = Rates::new(machine);
+    let disk = DiskModel::new(plan, config, &rates);
+    let replayed = replay::replay(plan, config, &rates, &disk, operations);
+    let method = if replayed.is_some() { Method::Replay } else { Method::ClosedForm };
+    let step = replayed.unwrap_or_else(|| closed_form::step(plan, &rates, &disk));
+    let spilled = config.storage.mode != StorageMode::Memory;
+    let disk_bytes = if spilled { plan.disk_bytes() } else { 0 };
+    let steps = plan.timeline.steps as f64;
+    let set_up_s = set_up_s(plan, &rates, &disk, disk_bytes);
+    let evaluated_s = |split| closed_form::evaluation_s(plan, split, &rates, &disk);
+    let evaluation_s = validations(plan) * evaluated_s(Split::Validation) + evaluated_s(Split::Test);
+    Prediction {
+        machine: machine.name.clone(),
+        method,
+        step_time_s: step.step_s,
+        bottleneck: bottleneck(&step),
+        shares: step.shares,
+        peak_memory_bytes: plan.memory.total() + PROGRAM_BYTES,
+        disk_bytes,
+        bytes_read_per_step: step.bytes_read.round() as u64,
+        bytes_written_per_step: step.bytes_written.round() as u64,
+        bytes_written: steps * step.bytes_written + disk_bytes as f64,
+        set_up_s,
+        evaluation_s,
+        time_to_finish_s: set_up_s + steps * step.step_s + evaluation_s,
+    }
+}
+
+/// The resource that is busy the longest part of a step; communication, where ranks wait for each other longer.
+fn bottleneck(step: &StepCost) -> Bottleneck {
+    let io_s = step.read_s + step.write_s;
+    let waiting_s = step.shares.comm_wait * step.step_s;
+    if waiting_s > step.compute_s.max(io_s) {
+        Bottleneck::Communication
+    } else if io_s > step.compute_s {
+        if step.read_s >= step.write_s { Bottleneck::DiskRead } else { Bottleneck::DiskWrite }
+    } else if 2.0 * step.memory_bound_s > step.compute_s {
+        Bottleneck::Memory
+    } else {
+        Bottleneck::Compute
+    }
+}
+
+/// Initial weights drawn and written, what is pinned read, all read again and hashed at the end.
+fn set_up_s(plan: &Plan, rates: &Rates, disk: &DiskModel, disk_bytes: u64) -> f64 {
+    let weights = plan.bytes_of(ExtentKind::Weights) as f64;
+    let drawn_s = weights / 4.0 / (DRAWN_PER_S * rates.cores() as f64);
+    let hashed_s = weights / HASHED_PER_S;
+    if disk_bytes == 0 {
+        return drawn_s + hashed_s;
+    }
+    let read = plan.memory.pinned as f64;
+    let written_s = disk.seconds(disk_bytes as f64 + plan.memory.pinned as f64, 1.0);
+    drawn_s.max(written_s) + disk.seconds(read, 0.0) + hashed_s.max(disk.seconds(weights, 0.0))
+}
+
+/// How often the validation split is evaluated.
+fn validations(plan: &Plan) -> f64 {
+    let timeline = &plan.timeline;
+    if timeline.validation == 0 { 0.0 } else { timeline.steps.div_ceil(timeline.next_evaluation(0)) as f64 }
+}
+
+#[cfg(test)]
+mod tests;

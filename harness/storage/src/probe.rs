@@ -1,0 +1,220 @@
+//! How fast a disk moves extents, measured through the store that training uses: the same ring, buffers, checksums.
+//!
+//! One file is written once and then streamed under different settings, because the first write of a file costs more
+//! than later ones. It has two slots for each extent, as a store with generations has, so that its checksums
+//! outlive a change of settings.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::{
+    Access, DirectOptions, DirectStore, ExtentId, ExtentSpec, ReadTicket, StorageError, Store, filesystem,
+    space,
+};
+
+/// Bytes of an extent: a panel's usual size.
+const EXTENT_BYTES: u64 = 8 << 20;
+
+/// Extents read ahead of the one in use, at most: training has no more memory for that.
+const MOST_AHEAD: u64 = 8;
+
+/// What is streamed.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Mix {
+    /// Reads alone.
+    Read,
+    /// Writes alone.
+    Write,
+    /// Of two extents read, one is written back.
+    TwoReadsOneWrite,
+    /// Each extent read is written back: the backward sweep.
+    OneReadOneWrite,
+}
+
+impl Mix {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::TwoReadsOneWrite, Self::OneReadOneWrite];
+
+    /// Bytes written, as a share of all bytes moved.
+    pub const fn write_share(self) -> f64 {
+        match self {
+            Self::Read => 0.0,
+            Self::Write => 1.0,
+            Self::TwoReadsOneWrite => 1.0 / 3.0,
+            Self::OneReadOneWrite => 0.5,
+        }
+    }
+}
+
+/// A file to be streamed; removed when dropped.
+#[derive(Debug)]
+pub struct DiskProbe {
+    folder: PathBuf,
+    extents: Vec<ExtentSpec>,
+}
+
+/// The file under one set of settings.
+#[derive(Debug)]
+pub struct Streamer {
+    store: DirectStore,
+    extents: u32,
+    ahead: usize,
+    /// Where the next stream goes on.
+    next: u32,
+}
+
+impl DiskProbe {
+    /// Writes a file that holds `bytes` in a new folder inside `dir`; it takes twice as much.
+    ///
+    /// # Errors
+    /// As for [`DirectStore::open`].
+    ///
+    /// # Panics
+    /// Never: a new panel has one holder.
+    pub fn prepare(dir: &Path, bytes: u64) -> Result<Self, StorageError> {
+        let count = (bytes / EXTENT_BYTES).max(2);
+        let extents = (0..count)
+            .map(|index| ExtentSpec { name: format!("extent {index}"), bytes: EXTENT_BYTES })
+            .collect();
+        let folder = dir.join(format!("spillbench-probe-{}", std::process::id()));
+        space::check(&folder, 2 * count * EXTENT_BYTES)?;
+        let probe = Self { folder, extents };
+        let options = DirectOptions { generations: true, ..DirectOptions::new(8 * EXTENT_BYTES) };
+        let store = DirectStore::open(&probe.folder, &probe.extents, options)?;
+        for _slot in 0..2 {
+            for extent in (0..count as u32).map(ExtentId) {
+                let mut panel = store.allocate(extent)?;
+                fill(Arc::get_mut(&mut panel).expect("a new panel has one holder").as_f32_mut());
+                store.begin_write(extent, panel)?;
+            }
+            store.commit(&[])?;
+        }
+        Ok(probe)
+    }
+
+    /// The file under these settings, its buffers mapped. One at a time.
+    ///
+    /// # Errors
+    /// As for [`DirectStore::recover`].
+    pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
+        let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
+        let buffers = 2 * ahead + 4;
+        let options =
+            DirectOptions { queue_depth, chunk_bytes, ..DirectOptions::new(buffers * EXTENT_BYTES) };
+        let recovered = DirectStore::recover(&self.folder, &self.extents, options)?;
+        let (store, _) = recovered.ok_or_else(|| StorageError::File {
+            operation: "find what was written to",
+            path: self.folder.clone(),
+            cause: Arc::new(std::io::ErrorKind::NotFound.into()),
+        })?;
+        let mapped: Result<Vec<_>, _> = (0..buffers).map(|_| store.allocate(ExtentId(0))).collect();
+        drop(mapped?);
+        Ok(Streamer { store, extents: self.extents.len() as u32, ahead: ahead as usize, next: 0 })
+    }
+
+    /// The file system, and the device below it.
+    pub fn filesystem(&self) -> String {
+        filesystem::describe(&self.folder)
+    }
+}
+
+impl Drop for DiskProbe {
+    fn drop(&mut self) {
+        // What cannot be removed stays, in a folder whose name says what it is.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Streamer {
+    /// Streams extents, one after the other, as long as `proceed` says so. Returns bytes a second.
+    ///
+    /// # Errors
+    /// As for [`Store::begin_read`].
+    pub fn stream(&mut self, mix: Mix, mut proceed: impl FnMut() -> bool) -> Result<f64, StorageError> {
+        let (start, before) = (Instant::now(), self.moved());
+        let mut ahead: VecDeque<ReadTicket> = VecDeque::new();
+        let mut turn = 0_u32;
+        while proceed() {
+            if mix == Mix::Write {
+                let extent = self.next();
+                self.store.begin_write(extent, self.store.allocate(extent)?)?;
+                continue;
+            }
+            while ahead.len() <= self.ahead {
+                let extent = self.next();
+                ahead.push_back(self.store.begin_read(extent, Access::Exclusive)?);
+            }
+            let Some(ticket) = ahead.pop_front() else { continue };
+            let extent = ticket.extent();
+            let panel = self.store.finish_read(ticket)?;
+            turn += 1;
+            match mix {
+                Mix::OneReadOneWrite => self.store.begin_write(extent, panel)?,
+                Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => self.store.begin_write(extent, panel)?,
+                _ => self.store.release(extent, panel),
+            }
+        }
+        let rate = (self.moved() - before) as f64 / start.elapsed().as_secs_f64();
+        for ticket in ahead {
+            let extent = ticket.extent();
+            self.store.release(extent, self.store.finish_read(ticket)?);
+        }
+        self.store.flush()?;
+        Ok(rate)
+    }
+
+    /// What the store says of itself.
+    pub fn describe(&self) -> String {
+        self.store.describe()
+    }
+
+    fn next(&mut self) -> ExtentId {
+        self.next = (self.next + 1) % self.extents;
+        ExtentId(self.next)
+    }
+
+    fn moved(&self) -> u64 {
+        let counters = self.store.counters();
+        counters.bytes_read + counters.bytes_written
+    }
+}
+
+/// Numbers that a drive cannot compress.
+fn fill(values: &mut [f32]) {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for value in values {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        *value = f32::from_bits((state >> 32) as u32 & 0x3fff_ffff);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DiskProbe, Mix};
+    use crate::StorageError;
+
+    #[test]
+    fn every_mix_streams_and_the_file_is_gone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let probe = match DiskProbe::prepare(dir.path(), 64 << 20) {
+            Err(StorageError::DirectRefused { .. }) => {
+                return eprintln!("skipped: the temporary folder refuses direct I/O");
+            }
+            probe => probe.unwrap(),
+        };
+        for (depth, chunk) in [(1, 4 << 20), (8, 256 << 10)] {
+            let mut streamer = probe.open(depth, chunk).unwrap();
+            for mix in Mix::ALL {
+                let mut extents = 0..20;
+                assert!(streamer.stream(mix, || extents.next().is_some()).unwrap() > 0.0, "{mix:?}");
+            }
+        }
+        drop(probe);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

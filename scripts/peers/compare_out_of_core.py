@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A network four times the memory allowed, beside PyTorch and DeepSpeed: alternates them and prints medians of step times.
 
-Runs scenarios/out-of-core.yaml with the built program, and the same network in pytorch_out_of_core.py (in memory; with
+Runs scenarios/out-of-core*.yaml with the built program, and the same network in pytorch_out_of_core.py (in memory; with
 mapped parameters and memory capped at 1.6 GB) and deepspeed_nvme.py, in turn, so that all see the same machine. Needs root
 for the cap (a memory cgroup, of either version), torch, and for Adam deepspeed.
 Usage: compare_out_of_core.py [--rounds N] [--program target/release/spillbench] [--folder DIR] [--only sgd,adam,batch]
@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCENARIO = HERE.parent.parent / "scenarios" / "out-of-core.yaml"
+SCENARIOS = HERE.parent.parent / "scenarios"
 CAP_BYTES = 1_600_000_000
 
 
@@ -44,12 +44,10 @@ class MemoryCap:
         (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def ours(program, arms, folder):
-    """Summaries by arm, of a fresh run of these arms."""
+def ours(program, scenario, folder):
+    """Step time and memory by arm, of a fresh run of a scenario."""
     with tempfile.TemporaryDirectory(dir=folder) as results:
-        command = [program, "run", str(SCENARIO), "--results", results]
-        for arm in arms:
-            command += ["--arm", arm]
+        command = [program, "run", str(SCENARIOS / scenario), "--results", results]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         summaries = [json.loads(path.read_text()) for path in pathlib.Path(results).glob("*/*/summary.json")]
     return {
@@ -66,7 +64,7 @@ def peer(script, *options, cap=None):
 
 
 def sgd(program, folder):
-    found = ours(program, ["memory-64", "direct-64", "direct-64-bf16"], folder)
+    found = ours(program, "out-of-core.yaml", folder)
     found["pytorch memory"] = peer("pytorch_out_of_core.py", "--steps", "4")
     with MemoryCap(CAP_BYTES) as cap:
         options = ("--steps", "4", "--parameters", "mmap", "--folder", folder)
@@ -75,13 +73,13 @@ def sgd(program, folder):
 
 
 def adam(program, folder):
-    found = ours(program, ["direct-64-adam"], folder)
+    found = ours(program, "out-of-core-adam.yaml", folder)
     found["deepspeed nvme"] = peer("deepspeed_nvme.py", "--steps", "3", "--folder", folder)
     return found
 
 
 def batch(program, folder):
-    found = ours(program, ["memory-512", "direct-512"], folder)
+    found = ours(program, "out-of-core-large-batch.yaml", folder)
     found["pytorch memory, batch 512"] = peer("pytorch_out_of_core.py", "--batch", "512", "--steps", "3")
     return found
 

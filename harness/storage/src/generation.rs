@@ -13,7 +13,7 @@ use crate::slots::Version;
 use crate::{ExtentSpec, StorageError};
 
 const MAGIC: &[u8; 8] = b"SPILLGEN";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Name of the record in the store's folder.
 const NAME: &str = "generation";
 

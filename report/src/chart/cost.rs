@@ -129,13 +129,12 @@ fn lines(results: &Results, against: Against) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for summary in results.runs.iter().map(|run| &run.summary) {
         let Some(at) = against.of(summary) else { continue };
-        let line = match lines.iter_mut().position(|line| line.mode == summary.storage_mode) {
-            Some(found) => &mut lines[found],
-            None => {
-                lines.push(Line { mode: summary.storage_mode.clone(), points: Vec::new() });
-                lines.last_mut().expect("one was just added")
-            }
-        };
+        let found = lines.iter().position(|line| line.mode == summary.storage_mode);
+        let index = found.unwrap_or_else(|| {
+            lines.push(Line { mode: summary.storage_mode.clone(), points: Vec::new() });
+            lines.len() - 1
+        });
+        let line = &mut lines[index];
         match line.points.iter_mut().find(|(x, _)| (*x - at).abs() < 0.5) {
             Some((_, seeds)) => seeds.push(summary.clone()),
             None => line.points.push((at, vec![summary.clone()])),

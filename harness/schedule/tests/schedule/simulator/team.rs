@@ -187,16 +187,7 @@ impl Team<'_> {
                 }
                 worker.workspace.barriers += 1;
             }
-            Op::Generation { step } => {
-                if !worker.waits_for_others {
-                    assert_eq!(step, worker.steps);
-                    worker.workspace.assert_nothing_kept();
-                }
-                if !self.meet(worker) {
-                    return false;
-                }
-                self.commit(worker.rank, step);
-            }
+            Op::Generation { step } => return self.generation(worker, step),
             Op::Flush { extent } => return self.domains[domain].flush(worker.rank.0.into(), extent),
             Op::StepEnd { step } => {
                 assert_eq!(step, worker.steps, "steps are done in order");
@@ -214,6 +205,19 @@ impl Team<'_> {
             self.domains[domain].used(worker.rank.0.into(), extent);
         }
         true
+    }
+
+    /// Whether all have met and the generation is committed.
+    fn generation(&mut self, worker: &mut Worker, step: u64) -> bool {
+        if !worker.waits_for_others {
+            assert_eq!(step, worker.steps);
+            worker.workspace.assert_nothing_kept();
+        }
+        let met = self.meet(worker);
+        if met {
+            self.commit(worker.rank, step);
+        }
+        met
     }
 
     fn has_what_it_touches(&mut self, worker: &Worker, op: &Op) -> bool {

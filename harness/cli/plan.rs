@@ -256,7 +256,7 @@ fn print_activations(plan: &Plan, traffic: Option<&Traffic>) {
     }
     println!(
         "               recomputed: {:.2} GFLOP more; {:.3} s a step by counted work",
-        plan.price.recompute_flops as f64 / 1e9,
+        plan.price.recompute_flops / 1e9,
         plan.price.seconds
     );
 }

@@ -9,6 +9,7 @@ mod curves;
 mod labels;
 mod panel;
 mod predictions;
+mod roofline;
 mod shares;
 mod timeline;
 
@@ -61,6 +62,7 @@ pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figu
         shares::figure(results)?,
         timeline::figure(results)?,
         predictions::figure(results)?,
+        roofline::figure(results)?,
     ];
     Ok(against_factors.into_iter().chain(others).flatten().collect())
 }

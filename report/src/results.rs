@@ -7,7 +7,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use spillbench_schema::{
-    Event, Study, Summary, Trial,
+    Event, Machine, Study, Summary, Trial,
     summary::{Failure, Manifest},
 };
 
@@ -22,6 +22,8 @@ pub struct Results {
     pub runs: Vec<Run>,
     /// The trials that did not: failed, cut off, or never started.
     pub unfinished: Vec<Unfinished>,
+    /// The machine, where it was probed: `machine.json` beside the study's folder.
+    pub machine: Option<Machine>,
 }
 
 /// A finished trial.
@@ -66,7 +68,10 @@ impl Results {
             let manifest = optional(read_json(&folder.join("manifest.json"), "manifest"))?;
             runs.push(Run { trial, summary, log, manifest });
         }
-        Ok(Self { study, runs, unfinished })
+        let beside = study_dir.parent().unwrap_or(Path::new("."));
+        // Whoever predicts with a description that cannot be read says so; results do not depend on it.
+        let machine = Machine::load(&beside.join("machine.json")).ok();
+        Ok(Self { study, runs, unfinished, machine })
     }
 
     /// The finished trials by configuration, in the study's order; never an empty group.

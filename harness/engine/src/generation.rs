@@ -67,11 +67,15 @@ impl Generation {
     }
 }
 
-/// What decides the bits of a run: its trial, and the kernels of this program on this processor.
+/// What decides the bits of a run: its trial, this very program, and its kernels on this processor.
 pub fn fingerprint(trial: &Trial, kernels: &BTreeMap<String, String>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(trial.resolved_yaml().as_bytes());
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+    // A program built again may compute otherwise. Where its file cannot be read, its version must do.
+    if let Ok(program) = std::env::current_exe().and_then(std::fs::File::open) {
+        let _ = hasher.update_reader(program);
+    }
     for (product, kernel) in kernels {
         hasher.update(format!("\n{product}: {kernel}").as_bytes());
     }

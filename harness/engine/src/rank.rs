@@ -27,7 +27,7 @@ use crate::{
     ledger::{Activity, Ledger},
     order::EpochOrder,
     precision,
-    recorder::{Recorder, SHORTEST_SPAN},
+    recorder::Recorder,
     reduction::{self, Reducer},
     residency::Domain,
     team::Team,
@@ -120,7 +120,7 @@ impl<'a, 'r> Executor<'a, 'r> {
                 start: Instant::now(),
                 ledger: Ledger::default(),
                 counters: Counters::default(),
-                length: SHORTEST_SPAN,
+                length: shared.recorder.span_length(),
             },
             evaluation_time: Duration::ZERO,
             evaluation_bytes: 0,
@@ -449,6 +449,9 @@ impl<'a, 'r> Executor<'a, 'r> {
         let shared = self.shared;
         let generations =
             shared.generations.expect("a schedule with generations has a store that commits them");
+        if self.is_scribe() {
+            self.end_span()?;
+        }
         generations.report(self.rank, self.report());
         self.waiting(Activity::CommWait, |this| shared.team.meet(this.rank))?;
         self.waiting(Activity::WriteWait, |this| {

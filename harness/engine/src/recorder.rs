@@ -33,7 +33,7 @@ const LOG_LINES: u64 = 400;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The shortest span of the log.
-pub const SHORTEST_SPAN: Duration = Duration::from_millis(20);
+const SHORTEST_SPAN: Duration = Duration::from_millis(20);
 /// Spans of a length, before they are twice as long.
 const SPANS_OF_A_LENGTH: u64 = 500;
 
@@ -200,7 +200,12 @@ impl<'a> Recorder<'a> {
         inner.kept.spans += 1;
         let Counters { bytes_read, bytes_written, .. } = moved;
         inner.write(&Event::Span { t_s, train_s, duration_s, bytes_read, bytes_written, time_s })?;
-        Ok(SHORTEST_SPAN * 2_u32.saturating_pow((inner.kept.spans / SPANS_OF_A_LENGTH) as u32))
+        Ok(length_of_span(inner.kept.spans))
+    }
+
+    /// How long the next span is to be.
+    pub fn span_length(&self) -> Duration {
+        length_of_span(lock(&self.inner).kept.spans)
     }
 
     /// What is needed to go on from a generation, with the log so far on stable storage.
@@ -378,6 +383,11 @@ impl<'a> Recorder<'a> {
             evaluations: std::mem::take(&mut inner.kept.evaluations),
         })
     }
+}
+
+/// How long a span is to be after `spans` of them.
+fn length_of_span(spans: u64) -> Duration {
+    SHORTEST_SPAN * 2_u32.saturating_pow((spans / SPANS_OF_A_LENGTH) as u32)
 }
 
 impl Inner<'_> {

@@ -120,6 +120,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let record = recorder.finish(moved)?;
     let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)?;
 
+    let wall_s = past.recorder.wall_s + began.elapsed().as_secs_f64();
     let traffic = plan.traffic(config.storage.mode);
     // Whenever the run goes on, what is pinned is brought back once more.
     let brought_back = past.resumed * plan.memory.pinned;
@@ -134,7 +135,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
             + reports.iter().map(|report| report.bytes_sent).sum::<u64>(),
         weights_hash,
         resumed: past.resumed,
-        wall_s: past.recorder.wall_s + began.elapsed().as_secs_f64(),
+        wall_s,
         peak_rss_bytes: past.peak_rss_bytes.max(machine::peak_resident_bytes()),
     };
     Ok(summary(trial, &plan, &record, outcome))

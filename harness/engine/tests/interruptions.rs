@@ -203,31 +203,52 @@ fn a_run_that_is_cut_off_goes_on_as_if_it_had_not_been_under_every_strategy_and_
         for (spare, optimizer) in [(0, &optimizers[number % 3]), (24, &optimizers[2])] {
             let mut trial = with_generations(optimizer, &strategy, spare, 2);
             trial.config.train.steps = Some(13);
-            let reference = whole(&trial);
-            let operations = device_operations(&trial);
-            let dir = tempfile::tempdir().expect("a folder");
-            let (mut cuts, mut resumed) = (0, 0);
-            for part in [7, 4, 3, 2] {
-                let fault = Fault { operation: operations / part, kind: FaultKind::Errno(EIO) };
-                match run(&trial, dir.path(), Some(fault)) {
-                    Err(EngineError::Storage(_)) => cuts += 1,
-                    Ok(summary) => {
-                        // What is left is shorter than the whole, so the fault may be past its end.
-                        assert_same(&reference, &summary, &log(dir.path()), &format!("{strategy}"));
-                        resumed = summary.resumed;
-                        break;
-                    }
-                    Err(error) => panic!("{strategy}: {error}"),
-                }
-            }
-            if resumed == 0 {
-                let summary = run(&trial, dir.path(), None).unwrap_or_else(|error| panic!("{error}"));
-                assert_same(&reference, &summary, &log(dir.path()), &format!("{strategy}"));
-                resumed = summary.resumed;
-            }
-            assert!(cuts > 1 && resumed > 0, "{strategy}: {cuts} cuts, resumed {resumed} times");
+            assert_goes_on_after_cuts(&trial, &strategy.to_string());
         }
     }
+}
+
+#[test]
+fn spilled_activations_and_parameters_in_bf16_go_on_like_the_rest() {
+    use spillbench_schema::config::{ActivationPolicy, Precision};
+    for (precision, activations) in [
+        (Precision::F32, ActivationPolicy::Spill),
+        (Precision::Bf16, ActivationPolicy::Auto),
+        (Precision::Bf16Master, ActivationPolicy::Spill),
+    ] {
+        let mut trial = with_generations(&adam(), &json!({ "single": {} }), 40, 2);
+        trial.config.train.steps = Some(13);
+        trial.config.train.precision = precision;
+        trial.config.storage.activations = activations;
+        assert_goes_on_after_cuts(&trial, &format!("{precision:?}, {activations:?}"));
+    }
+}
+
+/// Cuts a run off several times and lets it go on, until it ends as one that was not.
+fn assert_goes_on_after_cuts(trial: &Trial, what: &str) {
+    let reference = whole(trial);
+    let operations = device_operations(trial);
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut cuts, mut resumed) = (0, 0);
+    for part in [7, 4, 3, 2] {
+        let fault = Fault { operation: operations / part, kind: FaultKind::Errno(EIO) };
+        match run(trial, dir.path(), Some(fault)) {
+            Err(EngineError::Storage(_)) => cuts += 1,
+            Ok(summary) => {
+                // What is left is shorter than the whole, so the fault may be past its end.
+                assert_same(&reference, &summary, &log(dir.path()), what);
+                resumed = summary.resumed;
+                break;
+            }
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    if resumed == 0 {
+        let summary = run(trial, dir.path(), None).unwrap_or_else(|error| panic!("{error}"));
+        assert_same(&reference, &summary, &log(dir.path()), what);
+        resumed = summary.resumed;
+    }
+    assert!(cuts > 1 && resumed > 0, "{what}: {cuts} cuts, resumed {resumed} times");
 }
 
 /// Makes each operation of a run fail in turn, until there are none left; whatever happened, the run that goes on

@@ -77,10 +77,15 @@ impl TrialFolder {
     /// They cannot be removed.
     pub fn remove_state(&self, trial: &Trial) -> Result<(), RunnerError> {
         let state = self.state(trial);
-        match fs::remove_dir_all(&state) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", &state),
+        // Renamed first: a removal that is cut off must not leave a part that looks like a state.
+        let doomed = state.with_extension("removed");
+        let absent_or = |done: io::Result<()>, what: &Path| match done {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", what),
             _ => Ok(()),
-        }
+        };
+        absent_or(fs::remove_dir_all(&doomed), &doomed)?;
+        absent_or(fs::rename(&state, &doomed), &state)?;
+        absent_or(fs::remove_dir_all(&doomed), &doomed)
     }
 
     /// The summary, if the trial is finished.
@@ -173,7 +178,7 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), RunnerError>
         file.write_all(contents)?;
         file.as_file().sync_data()?;
         file.persist(path)?;
-        Ok(())
+        File::open(folder)?.sync_all()
     };
     write().context("write", path)
 }

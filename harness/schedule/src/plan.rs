@@ -363,7 +363,7 @@ impl Request<'_> {
             .sum();
         let absent = weights.saturating_sub(choice.memory.store_capacity());
         let forward: u64 = (0..self.network.depth()).map(|layer| self.network.forward_flops(layer)).sum();
-        let compute = ranks * (3 * self.timeline.batch_size as u64 * forward) as f64 / rates.flops;
+        let compute = ranks * 3.0 * self.timeline.batch_size as f64 * forward as f64 / rates.flops;
         let (compute, read_bytes) = match order {
             Order::MicroBatchMajor => {
                 let bubble = 1.0 + (ranks - 1.0) / chunks as f64;

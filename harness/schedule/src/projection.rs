@@ -66,7 +66,12 @@ fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u
     let spilled = config.storage.mode != StorageMode::Memory;
     let disk_bytes = if spilled { plan.disk_bytes() } else { 0 };
     let steps = plan.timeline.steps as f64;
-    let set_up_s = set_up_s(plan, &rates, &disk, disk_bytes);
+    // A second slot is first written by a generation.
+    let initial_bytes = disk_bytes / if plan.generations.is_some() { 2 } else { 1 };
+    let generations = plan.generations.and_then(|_| plan.traffic_within(config.storage.mode, operations));
+    let generations_bytes = generations.map_or(0.0, |traffic| traffic.generations_written as f64);
+    let set_up_s = set_up_s(plan, &rates, &disk, initial_bytes);
+    let generations_s = disk.seconds(generations_bytes, 1.0);
     let evaluated_s = |split| closed_form::evaluation_s(plan, split, &rates, &disk);
     let evaluation_s = validations(plan) * evaluated_s(Split::Validation) + evaluated_s(Split::Test);
     Prediction {
@@ -79,10 +84,10 @@ fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u
         disk_bytes,
         bytes_read_per_step: step.bytes_read.round() as u64,
         bytes_written_per_step: step.bytes_written.round() as u64,
-        bytes_written: steps * step.bytes_written + disk_bytes as f64,
+        bytes_written: steps * step.bytes_written + generations_bytes + initial_bytes as f64,
         set_up_s,
         evaluation_s,
-        time_to_finish_s: set_up_s + steps * step.step_s + evaluation_s,
+        time_to_finish_s: set_up_s + steps * step.step_s + generations_s + evaluation_s,
     }
 }
 
@@ -102,15 +107,17 @@ fn bottleneck(step: &StepCost) -> Bottleneck {
 }
 
 /// Initial weights drawn and written, what is pinned read, all read again and hashed at the end.
-fn set_up_s(plan: &Plan, rates: &Rates, disk: &DiskModel, disk_bytes: u64) -> f64 {
+fn set_up_s(plan: &Plan, rates: &Rates, disk: &DiskModel, initial_bytes: u64) -> f64 {
     let weights = plan.bytes_of(ExtentKind::Weights) as f64;
-    let drawn_s = weights / 4.0 / (DRAWN_PER_S * rates.cores() as f64);
-    let hashed_s = weights / HASHED_PER_S;
-    if disk_bytes == 0 {
+    let parameters = plan.network.parameters() as f64;
+    let drawn_s = parameters / (DRAWN_PER_S * rates.cores() as f64);
+    // As f32, whatever they are kept in.
+    let hashed_s = 4.0 * parameters / HASHED_PER_S;
+    if initial_bytes == 0 {
         return drawn_s + hashed_s;
     }
     let read = plan.memory.pinned as f64;
-    let written_s = disk.seconds(disk_bytes as f64 + plan.memory.pinned as f64, 1.0);
+    let written_s = disk.seconds(initial_bytes as f64 + plan.memory.pinned as f64, 1.0);
     drawn_s.max(written_s) + disk.seconds(read, 0.0) + hashed_s.max(disk.seconds(weights, 0.0))
 }
 

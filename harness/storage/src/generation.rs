@@ -106,6 +106,12 @@ impl Generation {
     }
 
     fn decode(bytes: &[u8], fingerprint: u64, path: &Path) -> Result<Self, StorageError> {
+        let other = || StorageError::OtherGeneration { path: path.to_owned() };
+        let preamble = bytes.get(..MAGIC.len() + 4);
+        if preamble.is_some_and(|found| found.starts_with(MAGIC) && !found.ends_with(&FORMAT.to_le_bytes())) {
+            // Its checksum may be another one, too.
+            return Err(other());
+        }
         let body_length = bytes.len().saturating_sub(8);
         let (body, own) = bytes.split_at(body_length);
         let (expected, found) = (le_u64(own), checksum(body));
@@ -119,9 +125,7 @@ impl Generation {
             });
         }
         let mut rest = body;
-        Self::parse(&mut rest, fingerprint)
-            .filter(|_| rest.is_empty())
-            .ok_or_else(|| StorageError::OtherGeneration { path: path.to_owned() })
+        Self::parse(&mut rest, fingerprint).filter(|_| rest.is_empty()).ok_or_else(other)
     }
 
     /// The record's fields, or `None` if it is of another format or another table of extents.
@@ -192,13 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_any_byte_changed_or_cut_is_corrupt() {
+    fn a_record_with_any_byte_changed_or_cut_is_corrupt_or_of_another_format() {
         let path = Path::new("generation");
         let good = generation().encode(1);
         for index in 0..good.len() {
             let mut bad = good.clone();
             bad[index] ^= 0x10;
-            assert!(matches!(Generation::decode(&bad, 1, path), Err(StorageError::Corrupt { .. })));
+            let refused = Generation::decode(&bad, 1, path).unwrap_err();
+            if (MAGIC.len()..MAGIC.len() + 4).contains(&index) {
+                assert!(matches!(refused, StorageError::OtherGeneration { .. }), "{refused}");
+            } else {
+                assert!(matches!(refused, StorageError::Corrupt { .. }), "{refused}");
+            }
             assert!(matches!(Generation::decode(&good[..index], 1, path), Err(StorageError::Corrupt { .. })));
         }
     }

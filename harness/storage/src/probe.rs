@@ -157,11 +157,12 @@ impl Streamer {
                 _ => self.store.release(extent, panel),
             }
         }
-        let rate = (self.moved() - before) as f64 / start.elapsed().as_secs_f64();
+        // Deep queues complete many requests at once: what is under way is waited for, and counts.
         for ticket in ahead {
             let extent = ticket.extent();
             self.store.release(extent, self.store.finish_read(ticket)?);
         }
+        let rate = (self.moved() - before) as f64 / start.elapsed().as_secs_f64();
         self.store.flush()?;
         Ok(rate)
     }

@@ -1,7 +1,7 @@
 //! What it costs to train out of core: step time, bytes, bandwidth and memory against the network's size or the budget.
 
 use polars::prelude::DataFrame;
-use spillbench_schema::{Bytes, Summary};
+use spillbench_schema::{Bytes, Summary, config::Config};
 
 use super::{
     Figure,
@@ -81,9 +81,12 @@ impl Against {
     }
 }
 
-/// The trials of one storage mode that differ in what the cost is seen along, ascending.
+/// Trials that differ in what the cost is seen along alone, ascending.
 struct Line {
+    /// What the trials share: everything but the network, the budget and the seed.
+    shared: String,
     mode: String,
+    name: String,
     /// Size or budget → the summaries of its seeds.
     points: Vec<(f64, Vec<Summary>)>,
 }
@@ -127,11 +130,14 @@ pub fn figure(results: &Results, against: Against) -> Result<Option<Figure>, Rep
 
 fn lines(results: &Results, against: Against) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for summary in results.runs.iter().map(|run| &run.summary) {
+    for run in &results.runs {
+        let summary = &run.summary;
         let Some(at) = against.of(summary) else { continue };
-        let found = lines.iter().position(|line| line.mode == summary.storage_mode);
+        let shared = shared(&run.trial.config);
+        let found = lines.iter().position(|line| line.shared == shared);
         let index = found.unwrap_or_else(|| {
-            lines.push(Line { mode: summary.storage_mode.clone(), points: Vec::new() });
+            let (mode, name) = (summary.storage_mode.clone(), run.trial.label());
+            lines.push(Line { shared, mode, name, points: Vec::new() });
             lines.len() - 1
         });
         let line = &mut lines[index];
@@ -140,10 +146,24 @@ fn lines(results: &Results, against: Against) -> Vec<Line> {
             None => line.points.push((at, vec![summary.clone()])),
         }
     }
+    let modes: Vec<String> = lines.iter().map(|line| line.mode.clone()).collect();
     for line in &mut lines {
+        // The mode says enough where no other line has it.
+        if modes.iter().filter(|mode| **mode == line.mode).count() == 1 {
+            line.name.clone_from(&line.mode);
+        }
         line.points.sort_by(|left, right| left.0.total_cmp(&right.0));
     }
     lines
+}
+
+/// A configuration without what the cost is seen along.
+fn shared(config: &Config) -> String {
+    let mut config = serde_json::to_value(config).unwrap_or_default();
+    config["network"]["layers"] = serde_json::Value::Null;
+    config["network"]["input"] = serde_json::Value::Null;
+    config["storage"]["memory_budget"] = serde_json::Value::Null;
+    config.to_string()
 }
 
 impl Line {
@@ -215,7 +235,7 @@ fn key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), DrawingError> {
     let limit = ("floor, budget", LIMIT, None::<Marker>);
     let entries = lines.iter().enumerate().map(|(index, line)| {
         let (stroke, marker) = style(index);
-        (line.mode.as_str(), stroke, Some(marker))
+        (line.name.as_str(), stroke, Some(marker))
     });
     for (name, stroke, marker) in entries.chain([limit]) {
         canvas.line(&[(x, 38.0), (x + 26.0, 38.0)], stroke)?;
@@ -231,13 +251,13 @@ fn key(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), DrawingError> {
 fn numbers(lines: &[Line], against: Against) -> Result<DataFrame, ReportError> {
     let x = if against == Against::Size { "parameter_bytes" } else { "memory_budget_bytes" };
     let rows: Vec<(&str, f64)> =
-        lines.iter().flat_map(|line| line.points.iter().map(|(at, _)| (line.mode.as_str(), *at))).collect();
+        lines.iter().flat_map(|line| line.points.iter().map(|(at, _)| (line.name.as_str(), *at))).collect();
     let column = |name: &str, value: fn(&Summary) -> f64| {
         let medians = lines.iter().flat_map(|line| line.medians(value)).map(|(_, y)| Some(y)).collect();
         frames::number_column(name, medians)
     };
     let mut columns = vec![
-        frames::text_column("storage_mode", rows.iter().map(|(mode, _)| (*mode).to_owned()).collect()),
+        frames::text_column("line", rows.iter().map(|(mode, _)| (*mode).to_owned()).collect()),
         frames::number_column(x, rows.iter().map(|(_, at)| Some(*at)).collect()),
     ];
     for quantity in &QUANTITIES {

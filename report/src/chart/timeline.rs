@@ -36,6 +36,7 @@ const WRITTEN: Stroke = Stroke { color: OKABE_ITO[1], width: 1.4, dash: Some((4,
 pub fn figure(results: &Results) -> Result<Option<Figure>, ReportError> {
     let mut runs: Vec<(u64, Timeline)> = results.configurations().iter().filter_map(Timeline::of).collect();
     runs.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    let chosen = runs.len() > MOST;
     runs.truncate(MOST);
     let runs: Vec<Timeline> = runs.into_iter().map(|(_, timeline)| timeline).collect();
     if runs.is_empty() {
@@ -60,7 +61,7 @@ pub fn figure(results: &Results) -> Result<Option<Figure>, ReportError> {
         caption: format!(
             "First seed of each configuration{}; the last {STEPS:.0} steps, or the last second. Above: bytes read and \
              written, as the device completed them. Below: shares of the last rank's time.",
-            if runs.len() == MOST { ", those that move the most bytes" } else { "" },
+            if chosen { ", those that move the most bytes" } else { "" },
         ),
         svg: svg.map_err(chart_error(name))?,
         numbers: numbers(&runs)?,

@@ -23,7 +23,7 @@ const WIDTHS: [usize; 3] = [128, 512, 2048];
 const COLD_BYTES: usize = 128 << 20;
 
 /// The shortest time that a point of the table is measured over.
-const SECONDS: f64 = 0.015;
+const SECONDS: f64 = 0.04;
 
 /// The table of rates, for each pool of that many threads.
 pub fn products(pools: &[(usize, ThreadPool)]) -> Vec<ProductRates> {

@@ -21,7 +21,7 @@ const QUEUE_DEPTHS: [usize; 4] = [1, 4, 16, 32];
 const CHUNKS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
 
 /// How long one setting is streamed.
-const STREAM: Duration = Duration::from_millis(150);
+const STREAM: Duration = Duration::from_millis(200);
 
 /// How long streaming and computing go on together.
 const TOGETHER: Duration = Duration::from_millis(500);

@@ -9,7 +9,7 @@ use crate::{EngineError, ledger::Activity, workspace::Pooled};
 impl Executor<'_, '_> {
     pub(super) fn allocate(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
         let bytes = self.shared.plan.activations.payload(at);
-        let panel = self.waiting(Activity::WriteWait, |this| Ok(this.shared.store.scratch(bytes)?))?;
+        let panel = self.waiting(Activity::BufferWait, |this| Ok(this.shared.store.scratch(bytes)?))?;
         self.workspace.put_pooled(slot, at, Pooled::Here(panel));
         Ok(())
     }
@@ -30,7 +30,7 @@ impl Executor<'_, '_> {
 
     pub(super) fn fetch(&mut self, slot: Slot, at: Boundary) -> Result<(), EngineError> {
         let id = self.activation(slot, at);
-        let ticket = self.waiting(Activity::WriteWait, |this| {
+        let ticket = self.waiting(Activity::BufferWait, |this| {
             Ok(this.shared.store.begin_read(id, Access::Exclusive)?)
         })?;
         self.workspace.put_pooled(slot, at, Pooled::Coming(ticket));

@@ -57,7 +57,7 @@ pub struct Price {
     /// Bytes of them that are written.
     pub written_bytes: u64,
     /// Floating-point operations spent on computing values again.
-    pub recompute_flops: u64,
+    pub recompute_flops: f64,
     /// Seconds, at the rates given.
     pub seconds: f64,
 }
@@ -175,7 +175,8 @@ impl Candidate {
         let (absent_weights, absent) =
             (weights.saturating_sub(capacity), (weights + state).saturating_sub(capacity));
         let again: u64 = self.recomputed_layers().map(|layer| network.forward_flops(layer)).sum();
-        let recompute_flops = timeline.batch_size as u64 * again;
+        let batch_size = timeline.batch_size as f64;
+        let recompute_flops = batch_size * again as f64;
         let spilled = self.plan.spilled_bytes();
         // Weights are read forward, backward, and wherever values are computed again.
         let again: u64 = self.recomputed_layers().map(|layer| layer_weights(network, extents, layer)).sum();
@@ -184,7 +185,7 @@ impl Candidate {
         let read_bytes = absent_weights + absent + again + spilled;
         let written_bytes = absent + spilled;
         let flops: u64 = (0..network.depth()).map(|layer| network.forward_flops(layer)).sum();
-        let compute = (3 * timeline.batch_size as u64 * flops + recompute_flops) as f64 / rates.flops;
+        let compute = (3.0 * batch_size * flops as f64 + recompute_flops) / rates.flops;
         let io = read_bytes as f64 / rates.read + written_bytes as f64 / rates.write;
         let seconds = if self.overlaps { compute.max(io) } else { compute + io };
         Price { read_bytes, written_bytes, recompute_flops, seconds }

@@ -28,25 +28,34 @@ pub(super) fn step(plan: &Plan, rates: &Rates, disk: &DiskModel) -> StepCost {
         }
     }
     compute_s /= concurrent;
+    if plan.price.recompute_flops > 0.0 {
+        let weights = (0..plan.network.depth()).find_map(|layer| panel_weights(&plan.network, layer));
+        let rate =
+            rates.product(Product::Forward, timeline.chunk_rows() as u64, weights.unwrap_or(0), threads);
+        compute_s += plan.price.recompute_flops / rate / concurrent;
+    }
     let state_s = 2.0 * plan.bytes_of(ExtentKind::State) as f64 / rates.memory(threads);
     compute_s += state_s / concurrent;
     let [forward_read, backward] = moved(plan);
+    let spilled = plan.activations.spilled_bytes() as f64;
     let (forward_s, backward_s) = (disk.seconds(forward_read, 0.0), disk.seconds(2.0 * backward, 0.5));
-    let io_s = forward_s + backward_s;
+    let spilled_s = disk.seconds(2.0 * spilled, 0.5);
+    let io_s = forward_s + backward_s + spilled_s;
     if io_s > 0.0 && threads >= rates.cores() {
         // The disk takes its share of the cores as long as it streams.
         compute_s += (1.0 - disk.compute_share) * io_s.min(compute_s / disk.compute_share);
     }
     let step_s = compute_s.max(io_s);
     let compute = if step_s > 0.0 { compute_s / step_s } else { 0.0 };
-    let (read_s, write_s) = (forward_s + backward_s / 2.0, backward_s / 2.0);
+    let both_ways_s = 0.5 * (backward_s + spilled_s);
+    let (read_s, write_s) = (forward_s + both_ways_s, both_ways_s);
     StepCost {
         step_s,
         compute_s,
         read_s,
         write_s,
-        bytes_read: forward_read + backward,
-        bytes_written: backward,
+        bytes_read: forward_read + backward + spilled,
+        bytes_written: backward + spilled,
         shares: StepShares { compute, read_wait: 1.0 - compute, ..StepShares::default() },
         ..StepCost::default()
     }
@@ -83,7 +92,7 @@ fn moved(plan: &Plan) -> [f64; 2] {
     };
     let weights = plan.bytes_of(ExtentKind::Weights) - pinned(ExtentKind::Weights);
     let state = plan.bytes_of(ExtentKind::State) - pinned(ExtentKind::State);
-    // What the window holds at a turn of the sweep is not read again: once at its end, once at its beginning.
+    // What the window holds where the forward sweep ends is not read again for the backward one.
     let turn = plan.memory.window.min(weights);
     [(weights - turn) as f64, (weights + state) as f64]
 }

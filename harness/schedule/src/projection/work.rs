@@ -90,7 +90,8 @@ impl Work {
 
     /// The parts of `ranks` ranks combined and applied, by one thread.
     pub fn combine(plan: &Plan, panel: PanelId, ranks: usize) -> Self {
-        let bytes = plan.extents.payload(Extent::weights(panel)) as f64;
+        // Parts are f32, whatever parameters are kept in.
+        let bytes = 4.0 * plan.network.panel(panel).parameters() as f64;
         let state = if plan.extents.has_state() { plan.extents.payload(Extent::state(panel)) } else { 0 };
         Self::copy(3.0 * ranks as f64 * bytes + 2.0 * state as f64)
     }

@@ -1,12 +1,12 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
 use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
 use spillbench_schema::{
-    Machine, Prediction, Study,
+    Machine, Prediction, Study, Trial,
     config::{DataConfig, DataSource},
 };
 
@@ -20,13 +20,17 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
-    let predictions = refuse_what_cannot_run(&study, &folder, machine.as_ref())?;
+    refuse_what_cannot_run(&study, &folder)?;
+    let predict = |trial: &Trial| {
+        let state = TrialFolder::at(folder.join(trial.id())).state(trial);
+        machine.as_ref().and_then(|machine| prediction(trial, machine, &state))
+    };
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         results: arguments.study.results.clone(),
         scenario,
-        predictions,
+        predict: &predict,
         fail_fast: arguments.fail_fast,
         fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
@@ -54,14 +58,22 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     })
 }
 
+/// What the cost model says of a trial that is about to run, at the machine's speed of this moment; where that cannot be
+/// measured, as it was probed.
+fn prediction(trial: &Trial, machine: &Machine, state: &Path) -> Option<Prediction> {
+    let plan = spillbench_engine::open_plan(trial).ok()?;
+    let dir = state.parent().unwrap_or(state);
+    let speed = spillbench_engine::speed(machine, &trial.config.storage, dir).ok();
+    let machine = match &speed {
+        Some(speed) => machine.clone().at(speed),
+        None => machine.clone(),
+    };
+    Some(Prediction { speed, ..spillbench_schedule::project(&plan, &trial.config, &machine) })
+}
+
 /// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets
-/// that are not there. Returns what the cost model says of the rest, by label, where the machine is known.
-fn refuse_what_cannot_run(
-    study: &Study,
-    folder: &Path,
-    machine: Option<&Machine>,
-) -> Result<BTreeMap<String, Prediction>, Failure> {
-    let mut predictions = BTreeMap::new();
+/// that are not there.
+fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
     let mut seen = Vec::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
@@ -74,16 +86,8 @@ fn refuse_what_cannot_run(
         }
         let place = TrialFolder::at(folder.join(trial.id()));
         let plan = spillbench_engine::open_plan(trial);
-        match plan.and_then(|plan| {
-            spillbench_engine::check_space(trial, &plan, &place.state(trial))?;
-            Ok(plan)
-        }) {
-            Ok(plan) => {
-                let predict = |machine| spillbench_schedule::project(&plan, &trial.config, machine);
-                predictions.extend(machine.map(|machine| (label.clone(), predict(machine))));
-            }
-            Err(error) => refusals.push(format!("{label}: {error}")),
-        }
+        let checked = plan.and_then(|plan| spillbench_engine::check_space(trial, &plan, &place.state(trial)));
+        refusals.extend(checked.err().map(|error| format!("{label}: {error}")));
         seen.push(label);
         let config = &trial.config;
         // What is generated cannot be missing.
@@ -94,5 +98,5 @@ fn refuse_what_cannot_run(
             }
         }
     }
-    if refusals.is_empty() { Ok(predictions) } else { Err(Failure::usage(refusals.join("\n"))) }
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::usage(refusals.join("\n"))) }
 }

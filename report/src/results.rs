@@ -103,6 +103,12 @@ impl Configuration<'_> {
         self.runs.iter().map(|run| value(&run.summary)).collect()
     }
 
+    /// Seconds of a step as the cost model predicted them before the runs, of those that it was asked about.
+    pub fn predicted_step_times(&self) -> Vec<f64> {
+        let predictions = self.runs.iter().filter_map(|run| run.summary.predicted.as_ref());
+        predictions.map(|prediction| prediction.step_time_s).collect()
+    }
+
     /// The trial of its first seed: all that is said of it but the seed holds for the others.
     pub fn trial(&self) -> &Trial {
         &self.runs[0].trial

@@ -31,6 +31,6 @@ mod workspace;
 pub use error::EngineError;
 pub use event_log::EventLog;
 pub use machine::machine;
-pub use probe::{ProbeStage, probe};
+pub use probe::{ProbeStage, probe, speed};
 pub use recorder::Progress;
 pub use trainer::{Environment, Opened, check_space, open_plan, train};

@@ -6,6 +6,7 @@
 mod compute;
 mod disk;
 mod memory;
+mod speed;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use spillbench_schema::{
     machine::{Compute, MACHINE_VERSION, Measured},
 };
 
+pub use self::speed::speed;
 use crate::{EngineError, machine::machine};
 
 /// What is being measured.

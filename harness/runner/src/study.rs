@@ -1,7 +1,6 @@
 //! The trials of a study, one after the other.
 
 use std::{
-    collections::BTreeMap,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::ExitStatus,
@@ -25,15 +24,15 @@ use crate::{
 };
 
 /// How a study is run.
-pub struct Options {
+pub struct Options<'a> {
     /// The program that has the command `trial`: this one.
     pub program: PathBuf,
     /// The folder of all results.
     pub results: PathBuf,
     /// The scenario file as written.
     pub scenario: Vec<u8>,
-    /// What the cost model says of trials, by [`Trial::label`], where it was asked.
-    pub predictions: BTreeMap<String, Prediction>,
+    /// What the cost model says of a trial that is about to run, where it can be asked.
+    pub predict: &'a dyn Fn(&Trial) -> Option<Prediction>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
@@ -86,7 +85,7 @@ impl Interrupt {
 /// The results cannot be written, or a process cannot be started.
 pub fn run(
     study: &Study,
-    options: &Options,
+    options: &Options<'_>,
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Outcome, RunnerError> {
@@ -129,13 +128,13 @@ pub fn run(
 fn run_trial(
     trial: &Trial,
     place: &TrialFolder,
-    options: &Options,
+    options: &Options<'_>,
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
     place.prepare(trial, &options.scenario, options.fresh)?;
-    if let Some(prediction) = options.predictions.get(&trial.label()) {
-        place.predict(prediction)?;
+    if let Some(prediction) = (options.predict)(trial) {
+        place.predict(&prediction)?;
     }
     let started = Instant::now();
     display.started(trial);

@@ -76,6 +76,7 @@ fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u
     let evaluation_s = validations(plan) * evaluated_s(Split::Validation) + evaluated_s(Split::Test);
     Prediction {
         machine: machine.name.clone(),
+        speed: None,
         method,
         step_time_s: step.step_s,
         bottleneck: bottleneck(&step),

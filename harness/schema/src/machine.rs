@@ -4,6 +4,9 @@
 //! Rates are given at a few points; what lies between is interpolated by the cost model, so a description may be as
 //! short as one figure a table.
 
+mod disk;
+mod speed;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -13,6 +16,10 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use thiserror::Error;
 
+pub use self::{
+    disk::{Disk, DiskRates, MixedRate},
+    speed::{DiskSpeed, Speed},
+};
 use crate::{summary, units::Bytes};
 
 /// The version of the format that this program reads and writes.
@@ -115,51 +122,6 @@ impl Product {
             Self::Update => "update",
         }
     }
-}
-
-/// How fast a disk moves bytes, checksums included.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Disk {
-    /// Rates, at least one.
-    pub rates: Vec<DiskRates>,
-    /// What is left of the rate of computing, with all cores, while the disk streams: a share.
-    #[serde(default = "whole")]
-    pub compute_share_while_streaming: f64,
-    /// What is left of the disk's rate while all cores compute: a share.
-    #[serde(default = "whole")]
-    pub disk_share_while_computing: f64,
-}
-
-const fn whole() -> f64 {
-    1.0
-}
-
-/// The rate of a disk for one way of asking.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskRates {
-    /// Requests in flight.
-    pub queue_depth: usize,
-    /// Bytes of a request.
-    pub chunk: Bytes,
-    /// Reads alone, GB/s.
-    pub read_gb_per_s: f64,
-    /// Writes alone, GB/s.
-    pub write_gb_per_s: f64,
-    /// Both at once, in all; where none is given, reads and writes take turns at their own rates.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub mixed: Vec<MixedRate>,
-}
-
-/// The rate of reads and writes under way together.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MixedRate {
-    /// Bytes written, as a share of all bytes moved.
-    pub write_share: f64,
-    /// Reads and writes together, GB/s.
-    pub gb_per_s: f64,
 }
 
 /// Where measured figures come from.
@@ -272,27 +234,6 @@ impl Machine {
     }
 }
 
-impl Disk {
-    fn faults(&self, found: &mut Faults) {
-        if self.rates.is_empty() {
-            found.add("disk.rates", "is empty; give at least one".to_owned());
-        }
-        for (index, rates) in self.rates.iter().enumerate() {
-            let field = format!("disk.rates[{index}]");
-            found.at_least_one(&format!("{field}.queue_depth"), rates.queue_depth);
-            found.at_least_one(&format!("{field}.chunk"), rates.chunk.0 as usize);
-            found.rate(&format!("{field}.read_gb_per_s"), rates.read_gb_per_s);
-            found.rate(&format!("{field}.write_gb_per_s"), rates.write_gb_per_s);
-            for (place, mixed) in rates.mixed.iter().enumerate() {
-                found.share(&format!("{field}.mixed[{place}].write_share"), mixed.write_share);
-                found.rate(&format!("{field}.mixed[{place}].gb_per_s"), mixed.gb_per_s);
-            }
-        }
-        found.share("disk.compute_share_while_streaming", self.compute_share_while_streaming);
-        found.share("disk.disk_share_while_computing", self.disk_share_while_computing);
-    }
-}
-
 /// The first fault found: field, and what is wrong.
 #[derive(Default)]
 struct Faults(Option<(String, String)>);
@@ -332,12 +273,12 @@ impl Faults {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::path::Path;
 
     use super::Machine;
 
-    const SHORT: &str = "
+    pub(crate) const SHORT: &str = "
 version: 1
 name: a short description
 cores: 8

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Speed;
+
 /// What limits a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +62,9 @@ pub struct StepShares {
 pub struct Prediction {
     /// Name of the machine it is for.
     pub machine: String,
+    /// How fast the machine was just before the trial, by which its rates are taken; none: as it was described.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Speed>,
     /// How it was made.
     pub method: Method,
     /// Wall time of a step, once warm.

@@ -69,12 +69,13 @@ pub fn figure(results: &Results) -> Result<Option<Figure>, ReportError> {
         }
         panel.name_lines(canvas, &labels)
     });
+    let speeds = speeds(results);
     Ok(Some(Figure {
         name: name.to_owned(),
         title: title.to_owned(),
         caption: format!(
-            "Predicted: by the cost model, before the run, from the machine's description. Measured: median wall time \
-             of a step, median over seeds. Dashed: prediction and measurement are equal. Median absolute relative error \
+            "Predicted: by the cost model, before the run, from the machine's description{speeds}. Measured: median wall \
+             time of a step. Both: median over seeds. Dashed: prediction and measurement are equal. Median absolute relative error \
              {:.1} % (n = {}). Both axes logarithmic.",
             100.0 * error,
             points.len()
@@ -84,14 +85,38 @@ pub fn figure(results: &Results) -> Result<Option<Figure>, ReportError> {
     }))
 }
 
+/// How fast the machine was before the trials, beside its description.
+fn speeds(results: &Results) -> String {
+    let configurations = results.configurations();
+    let runs = configurations.iter().flat_map(|configuration| &configuration.runs);
+    let speeds: Vec<_> = runs.filter_map(|run| run.summary.predicted.as_ref()?.speed).collect();
+    let range = |values: &mut dyn Iterator<Item = f64>| {
+        let (low, high) =
+            values.fold((f64::INFINITY, 0.0_f64), |(low, high), at| (low.min(at), high.max(at)));
+        (high > 0.0).then(|| format!("{low:.2} to {high:.2}"))
+    };
+    let compute = range(&mut speeds.iter().map(|speed| speed.compute));
+    let disk = range(&mut speeds.iter().filter_map(|speed| speed.disk).map(|disk| disk.mixed));
+    let said = [("computed", compute), ("its disk moved bytes", disk)];
+    let said: Vec<String> = said
+        .into_iter()
+        .filter_map(|(what, range)| Some(format!("{what} at {} of that rate", range?)))
+        .collect();
+    if said.is_empty() {
+        return String::new();
+    }
+    format!(" and its speed at that moment: before the trials the machine {}", said.join(", "))
+}
+
 fn point(configuration: &Configuration<'_>) -> Option<Point> {
-    let predicted = configuration.runs.iter().find_map(|run| run.summary.predicted.as_ref())?;
+    let bottleneck = configuration.runs.iter().find_map(|run| run.summary.predicted.as_ref())?.bottleneck;
+    let predicted_s = median(&configuration.predicted_step_times())?;
     let measured_s = median(&configuration.sample(|summary| summary.step_time_s.median))?;
-    (measured_s > 0.0 && predicted.step_time_s > 0.0).then(|| Point {
+    (measured_s > 0.0 && predicted_s > 0.0).then(|| Point {
         label: configuration.label.clone(),
         measured_s,
-        predicted_s: predicted.step_time_s,
-        bottleneck: predicted.bottleneck.name(),
+        predicted_s,
+        bottleneck: bottleneck.name(),
     })
 }
 

@@ -43,9 +43,9 @@ pub fn table(results: &Results) -> Table {
 /// Where the column of predictions goes: beside what was measured.
 const AFTER_STEP_TIME: usize = 5;
 
-/// Seconds of a step as the cost model predicted them before the run.
+/// Seconds of a step as the cost model predicted them before the runs.
 fn prediction(configuration: &Configuration<'_>) -> Option<f64> {
-    configuration.runs.iter().find_map(|run| run.summary.predicted.as_ref()).map(|said| said.step_time_s)
+    median(&configuration.predicted_step_times())
 }
 
 fn row(configuration: &Configuration<'_>, seed: u64) -> Vec<String> {

@@ -17,7 +17,10 @@ use super::{ROUNDS, median, rate, rounded};
 const ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
 
 /// Widths of square layers: in the nearest cache, in the last one, and in memory.
-const WIDTHS: [usize; 3] = [128, 512, 2048];
+const WIDTHS: [usize; 3] = [128, 512, WIDEST];
+
+/// Layers of this width come from memory.
+pub const WIDEST: usize = 2048;
 
 /// Layers take turns until they are larger than any cache, where they are to come from memory.
 const COLD_BYTES: usize = 128 << 20;

@@ -14,7 +14,11 @@ use spillbench_schema::{
 };
 use spillbench_storage::{DiskProbe, Mix, Streamer};
 
-use super::{ProbeStage, ROUNDS, compute::Layers, median, rate, rounded};
+use super::{
+    ProbeStage, ROUNDS,
+    compute::{Layers, WIDEST},
+    median, rate, rounded,
+};
 use crate::EngineError;
 
 const QUEUE_DEPTHS: [usize; 4] = [1, 4, 16, 32];
@@ -85,7 +89,7 @@ pub fn measure(
 /// What streaming leaves of computing, and computing of streaming: products as in a step, a sweep's mix of I/O.
 fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), EngineError> {
     const ROWS: usize = 128;
-    let mut layers = Layers::new(2048);
+    let mut layers = Layers::new(WIDEST);
     let mut step = || Product::ALL.iter().map(|product| layers.multiply(*product, ROWS)).sum();
     let mut compute = || pool.install(|| rate(TOGETHER.as_secs_f64(), &mut step));
     let (mut computing, mut streaming) = (Vec::new(), Vec::new());

@@ -1,12 +1,12 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
-use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
+use spillbench_runner::{Display, Interrupt, Options, Planned, Style, TrialFolder};
 use spillbench_schema::{
-    Machine, Prediction, Study,
+    Machine, Study,
     config::{DataConfig, DataSource},
 };
 
@@ -20,13 +20,13 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
-    let predictions = refuse_what_cannot_run(&study, &folder, machine.as_ref())?;
+    let planned = refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         results: arguments.study.results.clone(),
         scenario,
-        predictions,
+        planned,
         fail_fast: arguments.fail_fast,
         fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
@@ -55,36 +55,44 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
 }
 
 /// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets
-/// that are not there. Returns what the cost model says of the rest, by label, where the machine is known.
+/// that are not there. Returns what is planned of the rest, by trial.
 fn refuse_what_cannot_run(
     study: &Study,
-    folder: &Path,
+    arguments: &RunArguments,
     machine: Option<&Machine>,
-) -> Result<BTreeMap<String, Prediction>, Failure> {
-    let mut predictions = BTreeMap::new();
-    let mut seen = Vec::new();
+) -> Result<BTreeMap<String, Planned>, Failure> {
+    let folder = arguments.study.folder(study);
+    let mut planned = BTreeMap::new();
+    // Seeds change nothing that is planned.
+    let mut seen: Vec<(String, Planned)> = Vec::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
-    for trial in
-        study.trials.iter().filter(|trial| TrialFolder::at(folder.join(trial.id())).summary().is_none())
-    {
-        let label = trial.label();
-        if seen.contains(&label) {
+    for trial in &study.trials {
+        let place = TrialFolder::at(folder.join(trial.id()));
+        if place.summary().is_some() {
             continue;
         }
-        let place = TrialFolder::at(folder.join(trial.id()));
-        let plan = spillbench_engine::open_plan(trial);
-        match plan.and_then(|plan| {
+        let label = trial.label();
+        let rates = machine::rates(trial, (!arguments.fresh).then_some(&place), machine);
+        let same = |(seen, planned): &&(String, Planned)| *seen == label && planned.rates == rates;
+        if let Some((_, before)) = seen.iter().find(same) {
+            planned.insert(trial.id(), before.clone());
+            continue;
+        }
+        let plan = spillbench_engine::open_plan(trial, &rates);
+        let prediction = match plan.and_then(|plan| {
             spillbench_engine::check_space(trial, &plan, &place.state(trial))?;
             Ok(plan)
         }) {
-            Ok(plan) => {
-                let predict = |machine| spillbench_schedule::project(&plan, &trial.config, machine);
-                predictions.extend(machine.map(|machine| (label.clone(), predict(machine))));
+            Ok(plan) => machine.map(|machine| spillbench_schedule::project(&plan, &trial.config, machine)),
+            Err(error) => {
+                refusals.push(format!("{label}: {error}"));
+                None
             }
-            Err(error) => refusals.push(format!("{label}: {error}")),
-        }
-        seen.push(label);
+        };
+        let this = Planned { rates, prediction };
+        planned.insert(trial.id(), this.clone());
+        seen.push((label, this));
         let config = &trial.config;
         // What is generated cannot be missing.
         if config.data.source == DataSource::Mnist && !loaded.contains(&&config.data) {
@@ -94,5 +102,5 @@ fn refuse_what_cannot_run(
             }
         }
     }
-    if refusals.is_empty() { Ok(predictions) } else { Err(Failure::usage(refusals.join("\n"))) }
+    if refusals.is_empty() { Ok(planned) } else { Err(Failure::usage(refusals.join("\n"))) }
 }

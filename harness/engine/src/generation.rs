@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use serde::{Deserialize, Serialize};
 use spillbench_schedule::Rank;
-use spillbench_schema::Trial;
+use spillbench_schema::{Rates, Trial};
 use spillbench_storage::{Counters, DirectStore, Store};
 
 use crate::{
@@ -67,10 +67,12 @@ impl Generation {
     }
 }
 
-/// What decides the bits of a run: its trial, this very program, and its kernels on this processor.
-pub fn fingerprint(trial: &Trial, kernels: &BTreeMap<String, String>) -> String {
+/// What decides the bits of a run (its trial, this very program, its kernels on this processor) and what its plan was
+/// chosen by: another choice has other extents.
+pub fn fingerprint(trial: &Trial, rates: &Rates, kernels: &BTreeMap<String, String>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(trial.resolved_yaml().as_bytes());
+    hasher.update(format!("{rates:?}").as_bytes());
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     // A program built again may compute otherwise. Where its file cannot be read, its version must do.
     if let Ok(program) = std::env::current_exe().and_then(std::fs::File::open) {

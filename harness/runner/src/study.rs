@@ -16,7 +16,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use spillbench_schema::{Prediction, Study, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Rates, Study, Trial, summary::Failure};
 
 use crate::{
     RunnerError, StudyFolder, TrialFolder,
@@ -32,14 +32,23 @@ pub struct Options {
     pub results: PathBuf,
     /// The scenario file as written.
     pub scenario: Vec<u8>,
-    /// What the cost model says of trials, by [`Trial::label`], where it was asked.
-    pub predictions: BTreeMap<String, Prediction>,
+    /// What is planned of trials, by [`Trial::id`]; of those that are missing, with the default rates.
+    pub planned: BTreeMap<String, Planned>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
     pub fresh: bool,
     /// The longest a trial may take.
     pub timeout: Option<Duration>,
+}
+
+/// What is planned of a trial.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Planned {
+    /// What the machine is taken to do in a second.
+    pub rates: Rates,
+    /// What the cost model says, where it was asked.
+    pub prediction: Option<Prediction>,
 }
 
 /// What became of a study's trials.
@@ -133,8 +142,9 @@ fn run_trial(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
-    place.prepare(trial, &options.scenario, options.fresh)?;
-    if let Some(prediction) = options.predictions.get(&trial.label()) {
+    let planned = options.planned.get(&trial.id()).cloned().unwrap_or_default();
+    place.prepare(trial, &options.scenario, &planned.rates, options.fresh)?;
+    if let Some(prediction) = &planned.prediction {
         place.predict(prediction)?;
     }
     let started = Instant::now();

@@ -2,7 +2,14 @@
 //!
 //! Samples, learning rates and random streams are functions of the step, so they need not be kept.
 
-use std::{collections::BTreeMap, path::Path, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde::{Deserialize, Serialize};
 use spillbench_schedule::Rank;
@@ -109,12 +116,23 @@ pub struct Generations<'a> {
     store: &'a DirectStore,
     origin: Origin<'a>,
     reports: Mutex<Vec<RankReport>>,
+    last_step: AtomicU64,
 }
 
 impl<'a> Generations<'a> {
     /// Those of a run that goes on from `origin`.
     pub fn new(store: &'a DirectStore, origin: Origin<'a>) -> Self {
-        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()) }
+        Self {
+            store,
+            origin,
+            reports: Mutex::new(origin.past.ranks.clone()),
+            last_step: AtomicU64::new(origin.past.step),
+        }
+    }
+
+    /// Steps done in the last one committed; 0 where none was.
+    pub fn last_step(&self) -> u64 {
+        self.last_step.load(Ordering::Relaxed)
     }
 
     /// Takes what a rank has done so far.
@@ -143,6 +161,7 @@ impl<'a> Generations<'a> {
         };
         let payload = serde_json::to_vec(&generation).map_err(|error| EngineError::Log(error.into()))?;
         self.store.commit(&payload)?;
+        self.last_step.store(step, Ordering::Relaxed);
         Ok(())
     }
 }

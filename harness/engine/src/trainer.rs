@@ -121,11 +121,13 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         progress,
     );
     let (reports, handed_over) =
-        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())?;
+        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())
+            .map_err(|error| error.beside(generations.as_ref()))?;
     store.flush()?;
     let moved = origin.moved(store.as_ref());
     let record = recorder.finish(moved)?;
-    let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)?;
+    let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)
+        .map_err(|error| error.beside(generations.as_ref()))?;
 
     let wall_s = past.recorder.wall_s + began.elapsed().as_secs_f64();
     let traffic = plan.traffic(config.storage.mode);
@@ -269,11 +271,7 @@ pub fn check_space(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<(), E
 
 fn spec(plan: &Plan, extent: Extent) -> ExtentSpec {
     let panel = plan.network.panel(extent.panel);
-    let kind = match extent.kind {
-        ExtentKind::Weights => "weights",
-        ExtentKind::State => "optimizer state",
-        ExtentKind::Snapshot => "snapshot",
-    };
+    let kind = plan.extents.name(extent.kind);
     let name = format!("layer {} panel {} {kind}", panel.layer.0, panel.index);
     ExtentSpec { name, bytes: plan.extents.payload(extent) }
 }

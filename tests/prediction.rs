@@ -30,11 +30,14 @@ fn a_plan_predicts_for_the_machine_it_is_given_and_says_how_to_measure_this_one(
     let plan = study.spillbench("plan", &[]).expect(0, &[]).stdout;
     assert!(plan.contains("no machine.json: run `spillbench probe` for times"), "{plan}");
     assert!(!plan.contains("predicted"), "{plan}");
+    assert!(plan.contains("150.0 GFLOP/s: the defaults, as this machine was not probed"), "{plan}");
     fs::write(study.path("server.yaml"), MACHINE).expect("a file");
     let with = ["--machine", "server.yaml", "--endurance", "600"];
     let plan = study.spillbench("plan", &with).expect(0, &[]).stdout;
     for words in [
         "predicted    for a machine by hand",
+        "rates        2.00 GB/s read, 1.00 GB/s written, ",
+        "GFLOP/s: a machine by hand",
         "limited by",
         "finish",
         "at its peak",

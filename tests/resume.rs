@@ -19,6 +19,17 @@ arms:
     storage: { mode: direct, memory_budget: 64MiB, generations: { every: 50 } }
 ";
 
+const MACHINE: &str = "
+version: 1
+name: NAME
+cores: 2
+memory: 8GiB
+compute: { products: [ { threads: 1, weights: 1MiB, gflops: { 1: 1, 64: 20 } } ] }
+memory_gb_per_s: { 1: 8 }
+hand_over_us: 5
+disk: { rates: [ { queue_depth: 32, chunk: 1MiB, read_gb_per_s: 3, write_gb_per_s: 1 } ] }
+";
+
 fn slow() -> Study {
     Study::new(&[SMALL, SLOW])
 }
@@ -134,7 +145,12 @@ fn a_byte_that_changed_on_disk_is_found_and_named_with_what_to_do() {
     for offset in [8192 + 7, slot + 8192 + 7] {
         flip(&extents, offset);
     }
-    let words = ["state/extents is corrupt: layer 0 panel 1 weights at offset ", "`spillbench run --fresh`"];
+    let words = [
+        "state/extents is corrupt: layer 0 panel 1 weights at offset ",
+        "it is part of the last generation",
+        "`spillbench run --fresh`",
+        "; the last generation is the one after step ",
+    ];
     for _ in 0..2 {
         study.spillbench("run", &[]).expect(100, &words);
     }
@@ -142,6 +158,35 @@ fn a_byte_that_changed_on_disk_is_found_and_named_with_what_to_do() {
     assert!(failure["message"].to_string().contains("layer 0 panel 1 weights"), "{failure}");
     study.spillbench("run", &["--fresh"]).expect(0, &[]);
     assert_eq!(study.summaries()["slow-s1"]["weights_hash"], expected());
+}
+
+#[test]
+fn a_trial_that_goes_on_is_planned_as_it_was_begun_whatever_was_measured_since() {
+    let study = slow();
+    let machine = study.path("results/machine.json");
+    let measured = |name: &str| {
+        fs::create_dir_all(study.path("results")).expect("a folder");
+        fs::write(&machine, MACHINE.replace("NAME", name)).expect("written");
+    };
+    let planned = |arguments: &[&str]| {
+        let plan = study.spillbench("plan", arguments).expect(0, &[]).stdout;
+        let plan: Value = serde_json::from_str(&plan).expect("one plan");
+        plan["rates"]["machine"].clone()
+    };
+    assert_eq!(planned(&["--json"]), Value::Null, "the defaults");
+    measured("early");
+    cut_off(&study, "KILL");
+    measured("late");
+    assert_eq!(planned(&["--json"]), "early");
+    assert_eq!(planned(&["--json", "--machine", "results/machine.json"]), "late");
+    study.spillbench("run", &[]).expect(0, &["resumed at step"]);
+    assert_eq!(study.summaries()["slow-s1"]["weights_hash"], expected());
+    let kept = json(&folder(&study).join("rates.json")).expect("what it was planned with");
+    assert_eq!((&kept["machine"], &kept["read_bytes_per_s"]), (&"early".into(), &3_000_000_000_u64.into()));
+    // What is finished is finished.
+    measured("later");
+    study.spillbench("run", &[]).expect(0, &[]);
+    assert_eq!(json(&folder(&study).join("rates.json")), Some(kept));
 }
 
 #[test]

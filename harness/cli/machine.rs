@@ -1,8 +1,9 @@
-//! The description of a machine that predictions are made for.
+//! The description of a machine that trials are planned with and predictions are made for.
 
 use std::path::{Path, PathBuf};
 
-use spillbench_schema::Machine;
+use spillbench_runner::TrialFolder;
+use spillbench_schema::{Machine, Rates, Trial};
 
 use crate::exit::Failure;
 
@@ -21,4 +22,10 @@ pub fn load(given: Option<&PathBuf>, results: &Path) -> Result<Option<Machine>, 
         None => return Ok(None),
     };
     Machine::load(path).map(Some).map_err(Failure::usage)
+}
+
+/// What a trial is planned with: what it was begun with where it is to go on, else what the machine does, else defaults.
+pub fn rates(trial: &Trial, place: Option<&TrialFolder>, machine: Option<&Machine>) -> Rates {
+    let kept = place.and_then(|place| place.rates_to_go_on_with(trial));
+    kept.or_else(|| Some(spillbench_engine::rates_on(machine?, trial))).unwrap_or_default()
 }

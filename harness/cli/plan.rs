@@ -1,9 +1,10 @@
 //! `spillbench plan`: what a scenario would do and cost.
 
 use serde_json::json;
+use spillbench_runner::TrialFolder;
 use spillbench_schedule::{Plan, Policy, Rank, plan::Traffic, strategy::Order};
 use spillbench_schema::{
-    Bytes, Prediction, Trial,
+    Bytes, Prediction, Rates, Trial,
     config::StorageMode,
     prediction::{Bottleneck, Method},
 };
@@ -24,6 +25,7 @@ const DAY_S: f64 = 86_400.0;
 pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let machine = machine::load(arguments.machine.as_ref(), &arguments.study.results)?;
+    let folder = arguments.study.folder(&study);
     let mut refused = 0;
     // Seeds change nothing that is planned.
     let mut seen = Vec::new();
@@ -33,7 +35,11 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
             continue;
         }
         seen.push(label);
-        match spillbench_engine::open_plan(trial) {
+        // For a machine that is named, what was begun on this one does not matter.
+        let place = TrialFolder::at(folder.join(trial.id()));
+        let place = arguments.machine.is_none().then_some(&place);
+        let rates = machine::rates(trial, place, machine.as_ref());
+        match spillbench_engine::open_plan(trial, &rates) {
             Ok(plan) => {
                 let traffic = plan.traffic_within(trial.config.storage.mode, COUNTED_OPERATIONS);
                 let prediction = machine
@@ -122,6 +128,7 @@ fn print(trial: &Trial, plan: &Plan, traffic: Option<&Traffic>) {
         println!("  order        {how}: at least {bytes} and {:.3} s a step by counted work", price.seconds);
     }
     print_activations(plan, traffic);
+    print_rates(&plan.rates);
     let floor = Bytes(plan.floor_bytes_per_step(config.storage.mode));
     match traffic {
         Some(traffic) => {
@@ -145,6 +152,18 @@ fn print(trial: &Trial, plan: &Plan, traffic: Option<&Traffic>) {
         None if spills => println!("  storage      no schedule moves less than {floor} a step"),
         None => {}
     }
+}
+
+/// What the ways to run the trial were weighed by.
+fn print_rates(rates: &Rates) {
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    println!(
+        "  rates        {:.2} GB/s read, {:.2} GB/s written, {:.1} GFLOP/s: {}",
+        gigabytes(rates.read_bytes_per_s),
+        gigabytes(rates.write_bytes_per_s),
+        rates.flops_per_s as f64 / 1e9,
+        rates.machine.as_deref().unwrap_or("the defaults, as this machine was not probed")
+    );
 }
 
 /// What the cost model says. Every figure is labelled: none is measured.
@@ -288,6 +307,7 @@ fn to_json(
             "pinned": memory.pinned,
             "window": memory.window,
         },
+        "rates": plan.rates,
         "activations": { "policies": plan.activations.policies(), "price": plan.price },
         "disk_bytes": if trial.config.storage.mode == StorageMode::Memory { 0 } else { plan.disk_bytes() },
         "traffic": traffic,

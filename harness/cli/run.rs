@@ -1,12 +1,12 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
-use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
+use spillbench_runner::{Display, Interrupt, Options, Planned, Style, TrialFolder};
 use spillbench_schema::{
-    Machine, Prediction, Study, Trial,
+    Machine, Prediction, Rates, Study, Trial,
     config::{DataConfig, DataSource},
 };
 
@@ -20,17 +20,19 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
-    refuse_what_cannot_run(&study, &folder)?;
-    let predict = |trial: &Trial| {
-        let state = TrialFolder::at(folder.join(trial.id())).state(trial);
-        machine.as_ref().and_then(|machine| prediction(trial, machine, &state))
+    refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
+    let planned = |trial: &Trial| {
+        let place = TrialFolder::at(folder.join(trial.id()));
+        let rates = machine::rates(trial, (!arguments.fresh).then_some(&place), machine.as_ref());
+        let prediction = machine.as_ref().and_then(|machine| prediction(trial, &rates, machine, &place));
+        Planned { rates, prediction }
     };
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         results: arguments.study.results.clone(),
         scenario,
-        predict: &predict,
+        planned: &planned,
         fail_fast: arguments.fail_fast,
         fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
@@ -60,9 +62,10 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
 
 /// What the cost model says of a trial that is about to run, at the machine's speed of this moment; where that cannot be
 /// measured, as it was probed.
-fn prediction(trial: &Trial, machine: &Machine, state: &Path) -> Option<Prediction> {
-    let plan = spillbench_engine::open_plan(trial).ok()?;
-    let dir = state.parent().unwrap_or(state);
+fn prediction(trial: &Trial, rates: &Rates, machine: &Machine, place: &TrialFolder) -> Option<Prediction> {
+    let plan = spillbench_engine::open_plan(trial, rates).ok()?;
+    let state = place.state(trial);
+    let dir = state.parent().unwrap_or(&state);
     let speed = spillbench_engine::speed(machine, &trial.config.storage, dir).ok();
     let machine = match &speed {
         Some(speed) => machine.clone().at(speed),
@@ -73,22 +76,30 @@ fn prediction(trial: &Trial, machine: &Machine, state: &Path) -> Option<Predicti
 
 /// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets
 /// that are not there.
-fn refuse_what_cannot_run(study: &Study, folder: &Path) -> Result<(), Failure> {
-    let mut seen = Vec::new();
+fn refuse_what_cannot_run(
+    study: &Study,
+    arguments: &RunArguments,
+    machine: Option<&Machine>,
+) -> Result<(), Failure> {
+    let folder = arguments.study.folder(study);
+    // Seeds change nothing that is planned.
+    let mut seen: Vec<(String, Rates)> = Vec::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
-    for trial in
-        study.trials.iter().filter(|trial| TrialFolder::at(folder.join(trial.id())).summary().is_none())
-    {
-        let label = trial.label();
-        if seen.contains(&label) {
+    for trial in &study.trials {
+        let place = TrialFolder::at(folder.join(trial.id()));
+        if place.summary().is_some() {
             continue;
         }
-        let place = TrialFolder::at(folder.join(trial.id()));
-        let plan = spillbench_engine::open_plan(trial);
+        let seen_as = (trial.label(), machine::rates(trial, (!arguments.fresh).then_some(&place), machine));
+        if seen.contains(&seen_as) {
+            continue;
+        }
+        let (label, rates) = &seen_as;
+        let plan = spillbench_engine::open_plan(trial, rates);
         let checked = plan.and_then(|plan| spillbench_engine::check_space(trial, &plan, &place.state(trial)));
         refusals.extend(checked.err().map(|error| format!("{label}: {error}")));
-        seen.push(label);
+        seen.push(seen_as);
         let config = &trial.config;
         // What is generated cannot be missing.
         if config.data.source == DataSource::Mnist && !loaded.contains(&&config.data) {

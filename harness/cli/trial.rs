@@ -38,6 +38,7 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     let trained = spillbench_engine::train(
         &trial,
         Environment {
+            rates: &place.rates()?,
             state_dir: &place.state(&trial),
             locations: &DataLocations::from_env(),
             events: &mut events,

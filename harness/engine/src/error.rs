@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use spillbench_data::DataError;
 use spillbench_schedule::PlanError;
-use spillbench_storage::StorageError;
+use spillbench_storage::{Standing, StorageError};
 use thiserror::Error;
+
+use crate::generation::Generations;
 
 /// Why a trial did not finish.
 #[derive(Debug, Error)]
@@ -19,6 +21,14 @@ pub enum EngineError {
     /// A store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// What a store read is not what it wrote, in a run that has committed a generation.
+    #[error("{cause}; the last generation is the one after step {step}")]
+    Corrupt {
+        /// What is corrupt, and whether the generation is.
+        cause: StorageError,
+        /// Steps done in the last generation.
+        step: u64,
+    },
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
@@ -63,6 +73,19 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// The same error; where it is of a corrupt extent, with the step of the last of these generations.
+    pub(crate) fn beside(self, generations: Option<&Generations>) -> Self {
+        match (self, generations) {
+            (
+                Self::Storage(
+                    cause @ StorageError::Corrupt { standing: Standing::Since | Standing::Part, .. },
+                ),
+                Some(generations),
+            ) => Self::Corrupt { cause, step: generations.last_step() },
+            (error, _) => error,
+        }
+    }
+
     /// Whether a run that went on from its last generation would come to the same error again.
     pub const fn is_certain_to_repeat(&self) -> bool {
         matches!(self, Self::Diverged { .. })

@@ -2,11 +2,18 @@
 //!
 //! Samples, learning rates and random streams are functions of the step, so they need not be kept.
 
-use std::{collections::BTreeMap, path::Path, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use serde::{Deserialize, Serialize};
 use spillbench_schedule::Rank;
-use spillbench_schema::Trial;
+use spillbench_schema::{Rates, Trial};
 use spillbench_storage::{Counters, DirectStore, Store};
 
 use crate::{
@@ -67,10 +74,12 @@ impl Generation {
     }
 }
 
-/// What decides the bits of a run: its trial, this very program, and its kernels on this processor.
-pub fn fingerprint(trial: &Trial, kernels: &BTreeMap<String, String>) -> String {
+/// What decides the bits of a run (its trial, this very program, its kernels on this processor) and what its plan was
+/// chosen by: another choice has other extents.
+pub fn fingerprint(trial: &Trial, rates: &Rates, kernels: &BTreeMap<String, String>) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(trial.resolved_yaml().as_bytes());
+    hasher.update(format!("{rates:?}").as_bytes());
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     // A program built again may compute otherwise. Where its file cannot be read, its version must do.
     if let Ok(program) = std::env::current_exe().and_then(std::fs::File::open) {
@@ -107,12 +116,23 @@ pub struct Generations<'a> {
     store: &'a DirectStore,
     origin: Origin<'a>,
     reports: Mutex<Vec<RankReport>>,
+    last_step: AtomicU64,
 }
 
 impl<'a> Generations<'a> {
     /// Those of a run that goes on from `origin`.
     pub fn new(store: &'a DirectStore, origin: Origin<'a>) -> Self {
-        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()) }
+        Self {
+            store,
+            origin,
+            reports: Mutex::new(origin.past.ranks.clone()),
+            last_step: AtomicU64::new(origin.past.step),
+        }
+    }
+
+    /// Steps done in the last one committed; 0 where none was.
+    pub fn last_step(&self) -> u64 {
+        self.last_step.load(Ordering::Relaxed)
     }
 
     /// Takes what a rank has done so far.
@@ -141,6 +161,7 @@ impl<'a> Generations<'a> {
         };
         let payload = serde_json::to_vec(&generation).map_err(|error| EngineError::Log(error.into()))?;
         self.store.commit(&payload)?;
+        self.last_step.store(step, Ordering::Relaxed);
         Ok(())
     }
 }

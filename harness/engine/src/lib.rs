@@ -33,4 +33,4 @@ pub use event_log::EventLog;
 pub use machine::machine;
 pub use probe::{ProbeStage, probe, speed};
 pub use recorder::Progress;
-pub use trainer::{Environment, Opened, check_space, open_plan, train};
+pub use trainer::{Environment, Opened, check_space, open_plan, rates_on, train};

@@ -12,7 +12,7 @@ use spillbench_data::{DataLocations, Dataset};
 use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{ActivationExtent, Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{
-    Summary, Trial,
+    Machine, Rates, Summary, Trial,
     config::{Precision, StorageMode},
     event::Split,
     summary::Status,
@@ -38,6 +38,8 @@ use crate::{
 
 /// What a trial is given by its surroundings.
 pub struct Environment<'a> {
+    /// What a machine is taken to do in a second. A trial that goes on must be planned with what it began with.
+    pub rates: &'a Rates,
     /// Where extents lie. A generation of the same trial that lies there is gone on from.
     pub state_dir: &'a Path,
     /// Where data sets lie.
@@ -66,12 +68,17 @@ pub struct Opened {
 ///
 /// # Errors
 /// The data set does not have the samples, or the budget is too small.
-pub fn open_plan(trial: &Trial) -> Result<Plan, EngineError> {
+pub fn open_plan(trial: &Trial, rates: &Rates) -> Result<Plan, EngineError> {
     let data = &trial.config.data;
     let [train, validation, test] = spillbench_data::counts(data)?;
     let bytes = spillbench_data::resident_bytes(data, &trial.config.network.input);
     let samples = SampleCounts { train, validation, test, bytes };
-    Ok(Plan::new(trial, samples, machine::cores())?)
+    Ok(Plan::new(trial, samples, machine::cores(), rates)?)
+}
+
+/// What a trial, run as it would be here, is planned with on `machine`.
+pub fn rates_on(machine: &Machine, trial: &Trial) -> Rates {
+    spillbench_schedule::rates_on(machine, &trial.config, machine::cores())
 }
 
 /// Trains one trial.
@@ -80,13 +87,13 @@ pub fn open_plan(trial: &Trial) -> Result<Plan, EngineError> {
 /// See [`EngineError`]; of several ranks that fail, the first one's error.
 pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineError> {
     let began = Instant::now();
-    let Environment { state_dir, locations, events, progress, opened, fault } = environment;
+    let Environment { rates, state_dir, locations, events, progress, opened, fault } = environment;
     let config = &trial.config;
-    let plan = open_plan(trial)?;
+    let plan = open_plan(trial, rates)?;
     let input = &config.network.input;
     let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
     let kernels = kernels(&plan);
-    let fingerprint = generation::fingerprint(trial, &kernels);
+    let fingerprint = generation::fingerprint(trial, rates, &kernels);
     let OpenStore { store, direct, payload } = open_store(trial, &plan, state_dir, fault)?;
     let recovered =
         payload.map(|payload| Generation::recovered(&payload, &fingerprint, state_dir)).transpose()?;
@@ -114,11 +121,13 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
         progress,
     );
     let (reports, handed_over) =
-        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())?;
+        run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())
+            .map_err(|error| error.beside(generations.as_ref()))?;
     store.flush()?;
     let moved = origin.moved(store.as_ref());
     let record = recorder.finish(moved)?;
-    let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)?;
+    let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)
+        .map_err(|error| error.beside(generations.as_ref()))?;
 
     let wall_s = past.recorder.wall_s + began.elapsed().as_secs_f64();
     let traffic = plan.traffic(config.storage.mode);
@@ -262,11 +271,7 @@ pub fn check_space(trial: &Trial, plan: &Plan, state_dir: &Path) -> Result<(), E
 
 fn spec(plan: &Plan, extent: Extent) -> ExtentSpec {
     let panel = plan.network.panel(extent.panel);
-    let kind = match extent.kind {
-        ExtentKind::Weights => "weights",
-        ExtentKind::State => "optimizer state",
-        ExtentKind::Snapshot => "snapshot",
-    };
+    let kind = plan.extents.name(extent.kind);
     let name = format!("layer {} panel {} {kind}", panel.layer.0, panel.index);
     ExtentSpec { name, bytes: plan.extents.payload(extent) }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, open_plan, train};
 use spillbench_schedule::{Op, Rank};
-use spillbench_schema::{Event, Summary, Trial};
+use spillbench_schema::{Event, Rates, Summary, Trial};
 use spillbench_storage::{Fault, FaultKind};
 
 /// What no run here takes, even on a busy machine.
@@ -66,7 +66,9 @@ fn adam() -> Value {
 fn with_generations(optimizer: &Value, parallelism: &Value, spare: u64, every: u64) -> Trial {
     let storage =
         |kib: u64| json!({ "mode": "direct", "memory_budget": kib << 10, "generations": { "every": every } });
-    let refused = open_plan(&trial(optimizer, parallelism, &storage(1))).err().expect("one KiB is too small");
+    let refused = open_plan(&trial(optimizer, parallelism, &storage(1)), &Rates::default())
+        .err()
+        .expect("one KiB is too small");
     let message = refused.to_string();
     let least = message.split("set it to ").nth(1).and_then(|rest| rest.split("KiB or more").next());
     let least: u64 = least.and_then(|least| least.parse().ok()).expect("the error names the least budget");
@@ -81,6 +83,7 @@ fn run(trial: &Trial, dir: &Path, fault: Option<Fault>) -> Result<Summary, Engin
         let log = File::options().write(true).create(true).truncate(false).open(dir.join("events.jsonl"));
         let environment = Environment {
             state_dir: &dir.join("state"),
+            rates: &Rates::default(),
             locations: &DataLocations { root: None },
             events: &mut BufWriter::new(log.expect("a log")),
             progress: &mut |_| {},
@@ -131,7 +134,7 @@ fn told(log: &[Event]) -> Vec<Value> {
 /// Operations of the device in a whole run: initial writes, everything the schedule moves, syncs, and the final reads
 /// of all weights.
 fn device_operations(trial: &Trial) -> u64 {
-    let plan = open_plan(trial).expect("a plan");
+    let plan = open_plan(trial, &Rates::default()).expect("a plan");
     let mut operations = plan.extents.len() as u64 + u64::from(plan.network.own_panels());
     // After initialisation and at the end.
     operations += 2;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, train};
-use spillbench_schema::{Summary, Trial};
+use spillbench_schema::{Rates, Summary, Trial};
 
 /// Layers cut into many panels, a last mini-batch that is not full, an evaluation in mid-interval.
 fn base() -> Value {
@@ -64,6 +64,7 @@ fn run(config: Value) -> Result<Summary, EngineError> {
         &trial,
         Environment {
             state_dir: dir.path(),
+            rates: &Rates::default(),
             locations: &DataLocations { root: None },
             events: &mut std::io::sink(),
             progress: &mut |_| {},

@@ -7,12 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spillbench_schema::{Prediction, Study, Summary, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Rates, Study, Summary, Trial, summary::Failure};
 
 use crate::{RunnerError, error::Context};
 
 /// The trial with every default filled, in its folder: the last thing written before its process starts.
 const RESOLVED: &str = "resolved.yaml";
+
+/// What it was planned with.
+const RATES: &str = "rates.json";
 
 /// `results/<scenario>`, held by one run at a time.
 pub struct StudyFolder {
@@ -95,12 +98,18 @@ impl TrialFolder {
     }
 
     /// Makes the folder ready for the trial's process. What an interrupted run left is kept where the trial can go on
-    /// from it, unless it is to start `fresh`; else it is removed.
+    /// from it, the rates it was planned with included, unless it is to start `fresh`; else it is removed.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn prepare(&self, trial: &Trial, scenario: &[u8], fresh: bool) -> Result<(), RunnerError> {
-        if !fresh && self.may_resume(trial) {
+    pub fn prepare(
+        &self,
+        trial: &Trial,
+        scenario: &[u8],
+        rates: &Rates,
+        fresh: bool,
+    ) -> Result<(), RunnerError> {
+        if !fresh && self.rates_to_go_on_with(trial).is_some() {
             return self.remove_failure();
         }
         self.remove_state(trial)?;
@@ -112,13 +121,26 @@ impl TrialFolder {
         }
         fs::create_dir(&self.path).context("create", &self.path)?;
         write_atomically(&self.path.join("scenario.yaml"), scenario)?;
+        write_json(&self.path.join(RATES), rates)?;
         write_atomically(&self.path.join(RESOLVED), trial.resolved_yaml().as_bytes())
     }
 
-    /// Whether what is here is of a trial that commits generations, and of exactly this one.
-    fn may_resume(&self, trial: &Trial) -> bool {
-        trial.config.storage.generations.is_some()
-            && fs::read(self.path.join(RESOLVED)).is_ok_and(|text| text == trial.resolved_yaml().as_bytes())
+    /// What the trial was planned with, where what is here is of a trial that commits generations, and of exactly this
+    /// one: what was learned of the machine since does not change its extents.
+    pub fn rates_to_go_on_with(&self, trial: &Trial) -> Option<Rates> {
+        let resumable = trial.config.storage.generations.is_some()
+            && fs::read(self.path.join(RESOLVED)).is_ok_and(|text| text == trial.resolved_yaml().as_bytes());
+        if resumable { self.rates().ok() } else { None }
+    }
+
+    /// What the trial is planned with.
+    ///
+    /// # Errors
+    /// The folder was not prepared.
+    pub fn rates(&self) -> Result<Rates, RunnerError> {
+        let path = self.path.join(RATES);
+        let read = || Ok(serde_json::from_slice(&fs::read(&path)?)?);
+        read().context("read", &path)
     }
 
     fn remove_failure(&self) -> Result<(), RunnerError> {

@@ -15,7 +15,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use spillbench_schema::{Prediction, Study, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Rates, Study, Trial, summary::Failure};
 
 use crate::{
     RunnerError, StudyFolder, TrialFolder,
@@ -31,14 +31,23 @@ pub struct Options<'a> {
     pub results: PathBuf,
     /// The scenario file as written.
     pub scenario: Vec<u8>,
-    /// What the cost model says of a trial that is about to run, where it can be asked.
-    pub predict: &'a dyn Fn(&Trial) -> Option<Prediction>,
+    /// What is planned of a trial that is about to run.
+    pub planned: &'a dyn Fn(&Trial) -> Planned,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
     pub fresh: bool,
     /// The longest a trial may take.
     pub timeout: Option<Duration>,
+}
+
+/// What is planned of a trial.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Planned {
+    /// What the machine is taken to do in a second.
+    pub rates: Rates,
+    /// What the cost model says, where it was asked.
+    pub prediction: Option<Prediction>,
 }
 
 /// What became of a study's trials.
@@ -132,9 +141,10 @@ fn run_trial(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
-    place.prepare(trial, &options.scenario, options.fresh)?;
-    if let Some(prediction) = (options.predict)(trial) {
-        place.predict(&prediction)?;
+    let planned = (options.planned)(trial);
+    place.prepare(trial, &options.scenario, &planned.rates, options.fresh)?;
+    if let Some(prediction) = &planned.prediction {
+        place.predict(prediction)?;
     }
     let started = Instant::now();
     display.started(trial);

@@ -10,7 +10,7 @@ mod peak;
 
 use serde::Serialize;
 
-pub use self::choice::{Candidate, Price, Rates, candidates};
+pub use self::choice::{Candidate, Price, candidates};
 use crate::{
     network::{Boundary, Network},
     op::{Rank, Slot},

@@ -78,6 +78,17 @@ impl Extents {
         self.state > 0
     }
 
+    /// What an extent of a kind holds, in words.
+    pub const fn name(&self, kind: ExtentKind) -> &'static str {
+        match (kind, self.precision.has_master()) {
+            (ExtentKind::Weights, _) => "weights",
+            (ExtentKind::State, false) => "optimizer state",
+            (ExtentKind::State, true) if self.state == 1 => "f32 master",
+            (ExtentKind::State, true) => "f32 master and optimizer state",
+            (ExtentKind::Snapshot, _) => "snapshot",
+        }
+    }
+
     /// Position in the store's table.
     pub fn index(&self, extent: Extent) -> usize {
         let block = match extent.kind {
@@ -122,8 +133,22 @@ mod tests {
         config::{Activation, LayerSpec, Linear, NetworkConfig, Precision},
     };
 
-    use super::Extents;
+    use super::{ExtentKind, Extents};
     use crate::network::Network;
+
+    #[test]
+    fn what_an_update_needs_beside_weights_is_named_by_what_it_holds() {
+        let layers = vec![LayerSpec::Linear(Linear { units: 10, activation: Activation::Relu, repeat: 1 })];
+        let network = Network::new(&NetworkConfig { input: vec![64], layers, panel: Bytes(4096) });
+        for (precision, state, name) in [
+            (Precision::F32, 2, "optimizer state"),
+            (Precision::Bf16, 1, "optimizer state"),
+            (Precision::Bf16Master, 0, "f32 master"),
+            (Precision::Bf16Master, 2, "f32 master and optimizer state"),
+        ] {
+            assert_eq!(Extents::new(&network, precision, state, false).name(ExtentKind::State), name);
+        }
+    }
 
     #[test]
     fn extents_are_numbered_in_the_order_they_are_listed() {

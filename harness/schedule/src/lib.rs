@@ -9,7 +9,7 @@
 //!   necessary; [`budget`] decides what stays resident.
 //! - [`activations`] decides which values stay between forward and backward.
 //! - [`plan`] puts these together for a trial and counts the bytes of the result.
-//! - [`projection`] says how long it takes on a described machine.
+//! - [`rates_on`] takes from a described machine what choices are weighed by; [`projection`] says how long it takes on a described machine.
 
 #![forbid(unsafe_code)]
 
@@ -21,15 +21,17 @@ pub mod op;
 pub mod partition;
 pub mod plan;
 pub mod projection;
+mod rates;
 pub mod strategy;
 pub mod timeline;
 pub mod weave;
 
-pub use activations::{ActivationExtent, ActivationPlan, Policy, Price, Rates};
+pub use activations::{ActivationExtent, ActivationPlan, Policy, Price};
 pub use budget::{BudgetError, MemoryPlan};
 pub use extent::{Extent, ExtentKind, Extents};
 pub use network::{Boundary, Layer, LayerId, LayerKind, Network, PanelGeometry, PanelId};
 pub use op::{ErrorFlow, Message, Op, Phase, Rank, Slot, SlotRange, Source, Version};
 pub use plan::{Plan, PlanError, SampleCounts};
 pub use projection::project;
+pub use rates::rates_on;
 pub use timeline::Timeline;

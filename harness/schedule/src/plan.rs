@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 use spillbench_schema::{
-    Trial,
+    Rates, Trial,
     config::{Config, Parallelism, StorageMode},
 };
 use thiserror::Error;
 
 use crate::{
-    activations::{self, ActivationPlan, Candidate, Price, Rates},
+    activations::{self, ActivationPlan, Candidate, Price},
     budget::{BudgetError, Demand, MemoryPlan, owned_extents},
     extent::{Extent, ExtentKind, Extents},
     network::Network,
@@ -59,6 +59,8 @@ pub struct Plan {
     pub extents: Extents,
     /// Which values stay between forward and backward.
     pub activations: ActivationPlan,
+    /// What a machine was taken to do in a second where one way was weighed against another.
+    pub rates: Rates,
     /// What a step costs with them, as counted.
     pub price: Price,
     /// Of a pipeline whose stages do not stay resident: the orders of its loops that fit, and what a step costs in each.
@@ -100,11 +102,12 @@ const EVALUATION_BYTES: usize = 8 << 20;
 const EVALUATION_ROWS: std::ops::RangeInclusive<usize> = 16..=500;
 
 impl Plan {
-    /// The schedule of a trial, on a machine with `cores`.
+    /// The schedule of a trial, on a machine with `cores`. The `rates` decide between ways to have the same result, and
+    /// never whether there is one.
     ///
     /// # Errors
     /// The budget is too small, or there is no step to do.
-    pub fn new(trial: &Trial, samples: SampleCounts, cores: usize) -> Result<Self, PlanError> {
+    pub fn new(trial: &Trial, samples: SampleCounts, cores: usize, rates: &Rates) -> Result<Self, PlanError> {
         let config = &trial.config;
         let mut network = Network::new(&config.network);
         strategy::add_heads(&mut network, &config.parallelism);
@@ -135,6 +138,7 @@ impl Plan {
             extents: &extents,
             data: samples.bytes,
             threads: (threads * ranks) as u64,
+            rates,
         };
         let kept = ActivationPlan::kept(&network, &timeline, plain.workspace(Rank(0)).slots, ranks as u16);
         let Choice { strategy, memory, activations, price, orders } = if plain.passes_whole_network() {
@@ -148,6 +152,7 @@ impl Plan {
             timeline,
             extents,
             activations,
+            rates: rates.clone(),
             price,
             orders,
             memory,
@@ -273,6 +278,7 @@ struct Request<'a> {
     data: u64,
     /// Compute threads of all ranks.
     threads: u64,
+    rates: &'a Rates,
 }
 
 /// What is decided for it.
@@ -292,9 +298,14 @@ impl Request<'_> {
         let spills = storage.mode != StorageMode::Memory;
         let mut best: Option<Choice> = None;
         let mut refusal: Option<BudgetError> = None;
-        for candidate in
-            activations::candidates(kept, storage.activations, spills, self.network, self.timeline)
-        {
+        for candidate in activations::candidates(
+            kept,
+            storage.activations,
+            spills,
+            self.network,
+            self.timeline,
+            self.rates,
+        ) {
             match self.choice(candidate, Order::MicroBatchMajor) {
                 Ok(choice) if choice.activations.all_kept() && choice.memory.resident => return Ok(choice),
                 Ok(choice) => {
@@ -353,7 +364,6 @@ impl Request<'_> {
     /// time; overlapping ones compute together, less the bubble, and read absent weights for each micro-batch, forward
     /// and backward, and once more to update them.
     fn price_of_order(&self, order: Order, choice: &Choice) -> Price {
-        let rates = Rates::default();
         let (ranks, chunks) = (choice.strategy.ranks() as f64, self.timeline.chunks() as u64);
         let weights: u64 = self
             .extents
@@ -363,7 +373,7 @@ impl Request<'_> {
             .sum();
         let absent = weights.saturating_sub(choice.memory.store_capacity());
         let forward: u64 = (0..self.network.depth()).map(|layer| self.network.forward_flops(layer)).sum();
-        let compute = ranks * 3.0 * self.timeline.batch_size as f64 * forward as f64 / rates.flops;
+        let compute = self.rates.compute_s(ranks * 3.0 * self.timeline.batch_size as f64 * forward as f64);
         let (compute, read_bytes) = match order {
             Order::MicroBatchMajor => {
                 let bubble = 1.0 + (ranks - 1.0) / chunks as f64;
@@ -372,7 +382,7 @@ impl Request<'_> {
             }
             Order::LayerMajor => (compute, choice.price.read_bytes),
         };
-        let io = read_bytes as f64 / rates.read + choice.price.written_bytes as f64 / rates.write;
+        let io = self.rates.io_s(read_bytes, choice.price.written_bytes);
         Price { read_bytes, seconds: compute.max(io), ..choice.price }
     }
 
@@ -390,7 +400,7 @@ impl Request<'_> {
             spills: config.storage.mode != StorageMode::Memory,
         };
         let memory = demand.divide(config.storage.memory_budget)?;
-        let price = candidate.price(network, extents, timeline, memory.store_capacity(), Rates::default());
+        let price = candidate.price(network, extents, timeline, memory.store_capacity(), self.rates);
         Ok(Choice { strategy, memory, activations: candidate.plan, price, orders: Vec::new() })
     }
 }

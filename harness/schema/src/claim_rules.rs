@@ -175,7 +175,7 @@ impl Rules<'_, '_> {
     fn factor(&mut self, arm: usize, factor: &Entry) {
         let Entry { key, key_place, value } = factor;
         let arm = &self.arms[arm];
-        let keys = self.plan.keys_of(&arm.config);
+        let keys = self.plan.keys_of(arm);
         let matching: Vec<_> =
             keys.iter().filter(|v| v.key == key.as_str() || short_key(v.key) == key).collect();
         if matching.is_empty() {

@@ -18,7 +18,8 @@ use crate::{
     trial::Trial,
 };
 
-/// What is varied: every arm takes every point of `grid` (and every row of `zip`) whose keys it has.
+/// What is varied: every arm (or every one of `arms`) takes every point of `grid` and every row of `zip` whose keys it
+/// has.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Matrix {
@@ -26,6 +27,9 @@ pub struct Matrix {
     pub grid: BTreeMap<String, Vec<Value>>,
     /// Dotted key → values; the lists advance together.
     pub zip: BTreeMap<String, Vec<Value>>,
+    /// The arms that take `grid` and `zip`; the others are run as they are written. Default: all.
+    #[schemars(length(min = 1))]
+    pub arms: Vec<String>,
     /// How many seeds (1, 2, …), or which.
     pub seeds: Seeds,
 }

@@ -157,6 +157,29 @@ fn the_grid_takes_all_combinations_and_zip_goes_row_by_row() {
 }
 
 #[test]
+fn arms_that_the_matrix_does_not_name_are_run_as_they_are() {
+    let study = expand(
+        &small(
+            "arms:\n  memory: {}\n  direct: { storage: { mode: direct } }\nmatrix:\n  arms: [direct]\n  \
+             grid: { storage.memory_budget: [1MiB, 2MiB] }\n  seeds: 2\n",
+        ),
+        &[],
+    );
+    assert_eq!(
+        labels(&study),
+        [
+            "memory s1",
+            "memory s2",
+            "direct (memory_budget=1MiB) s1",
+            "direct (memory_budget=1MiB) s2",
+            "direct (memory_budget=2MiB) s1",
+            "direct (memory_budget=2MiB) s2",
+        ]
+    );
+    assert_eq!(study.trials[0].config.storage.memory_budget, None);
+}
+
+#[test]
 fn a_matrix_key_with_a_default_needs_only_its_tag() {
     let study = expand(&small("matrix: { grid: { train.schedule.warmup_steps: [0, 2] } }\n"), &[]);
     assert_eq!(study.trials.len(), 2);

@@ -347,6 +347,13 @@ fn what_is_wrong_with_arms_and_matrix_is_told() {
         ],
     );
     check(
+        "an arm that there is not",
+        &[("  seeds: 5", "  arms: [single, weights, stale_boundary, local_loss, locl_loss]\n  seeds: 5")],
+        &[
+            "s.yaml:27:55: there is no arm `locl_loss`; did you mean `local_loss`? valid: single, weights, stale_boundary, local_loss",
+        ],
+    );
+    check(
         "a seed twice",
         &[("seeds: 5", "seeds: [1, 2, 1]")],
         &["s.yaml:27:17: `matrix.seeds` has the value 1 twice; remove one"],

@@ -1,5 +1,6 @@
 //! What can go wrong in a store.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +8,33 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::ExtentId;
+
+/// What a corrupt extent is to the last committed generation.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub enum Standing {
+    /// No generation was committed.
+    NoGeneration,
+    /// The generation holds it.
+    Part,
+    /// It was written after the generation, which has another slot for it.
+    Since,
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NoGeneration => "check the disk, then run again from the first step",
+            Self::Part => {
+                "it is part of the last generation, and there is none before it: check the disk, then start again from \
+                 the first step with `spillbench run --fresh`"
+            }
+            Self::Since => {
+                "it was written after the last generation, which is intact as far as it was read: check the disk, then \
+                 run again to go on from there"
+            }
+        })
+    }
+}
 
 /// A store's failure. Cloneable, because one failed operation ends a store and every later call reports it.
 #[derive(Clone, Debug, Error)]
@@ -39,8 +67,8 @@ pub enum StorageError {
     },
     /// What is on disk is not what was written: rot, or a torn or misplaced write.
     #[error(
-        "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}; check the disk, \
-         then start again from the first step with `spillbench run --fresh`"
+        "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}; \
+         {standing}"
     )]
     Corrupt {
         /// The file.
@@ -53,10 +81,13 @@ pub enum StorageError {
         expected: u64,
         /// Checksum of what was read.
         found: u64,
+        /// Whether the last generation is concerned.
+        standing: Standing,
     },
     /// The generation on disk is of another network, or of another version of this program.
     #[error(
-        "{path} belongs to another table of extents or another version: use another storage.dir, or remove it"
+        "{path} belongs to another table of extents or another version: start again from the first step with \
+         `spillbench run --fresh`, or use another storage.dir"
     )]
     OtherGeneration {
         /// The record of the generation.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::checksum::checksum;
 use crate::slots::Version;
-use crate::{ExtentSpec, StorageError};
+use crate::{ExtentSpec, Standing, StorageError};
 
 const MAGIC: &[u8; 8] = b"SPILLGEN";
 const FORMAT: u32 = 2;
@@ -122,6 +122,7 @@ impl Generation {
                 offset: 0,
                 expected: expected.unwrap_or(0),
                 found,
+                standing: Standing::Part,
             });
         }
         let mut rest = body;

@@ -9,7 +9,6 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::StorageError;
 use crate::checksum::checksum;
 use crate::device::{Completion, Device, Request, Wait};
 use crate::generation::{Generation, GenerationFile};
@@ -19,6 +18,7 @@ use crate::order::{Lane, WriteOrder};
 use crate::pool::Pool;
 use crate::slots::{Slots, Version};
 use crate::transfer::{Piece, Progress, Transfer};
+use crate::{Standing, StorageError};
 
 /// The thread's state. The device comes first, so that on any way out it is dropped, and has let go of all memory,
 /// before the jobs that own the memory are.
@@ -365,7 +365,12 @@ impl Work {
                 if found == expected || !self.checksums {
                     return Ok(());
                 }
-                Err(self.layout.corrupt_error(job, offset, expected, found))
+                let standing = match self.last_generation() {
+                    0 => Standing::NoGeneration,
+                    _ if self.slots.is_committed(*extent) => Standing::Part,
+                    _ => Standing::Since,
+                };
+                Err(self.layout.corrupt_error(job, offset, [expected, found], standing))
             }
             Job::Commit { payload, .. } => self.write_generation(payload),
             Job::Write { .. } | Job::Sync { .. } => Ok(()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::link::Job;
-use crate::{ExtentSpec, StorageError};
+use crate::{ExtentSpec, Standing, StorageError};
 
 /// The file as the I/O thread sees it.
 #[derive(Debug)]
@@ -44,8 +44,15 @@ impl Layout {
         StorageError::EndOfFile { path: self.path.clone(), extent: self.name(job), offset }
     }
 
-    pub(crate) fn corrupt_error(&self, job: &Job, offset: u64, expected: u64, found: u64) -> StorageError {
-        StorageError::Corrupt { path: self.path.clone(), extent: self.name(job), offset, expected, found }
+    pub(crate) fn corrupt_error(
+        &self,
+        job: &Job,
+        offset: u64,
+        [expected, found]: [u64; 2],
+        standing: Standing,
+    ) -> StorageError {
+        let (path, extent) = (self.path.clone(), self.name(job));
+        StorageError::Corrupt { path, extent, offset, expected, found, standing }
     }
 
     pub(crate) fn device_error(&self, cause: io::Error) -> StorageError {

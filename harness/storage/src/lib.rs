@@ -43,7 +43,7 @@ mod uring;
 
 pub use buffer::{Buffer, Panel};
 pub use direct::{Direct, DirectOptions, DirectStore};
-pub use error::StorageError;
+pub use error::{Standing, StorageError};
 pub use extent::{ALIGNMENT, Access, ExtentId, ExtentSpec};
 pub use faulty::{Fault, FaultKind};
 pub use file_store::FileStore;

@@ -49,6 +49,12 @@ impl Slots {
         self.extents[extent].current.unwrap_or(Version { slot: 0, checksum: None })
     }
 
+    /// Whether what a read of an extent finds is what the last committed generation holds.
+    pub(crate) fn is_committed(&self, extent: usize) -> bool {
+        let Versions { current, committed } = self.extents[extent];
+        current.is_some() && current == committed
+    }
+
     /// Where to write an extent, which from now on is what reads get.
     pub(crate) fn begin_write(&mut self, extent: usize, checksum: Option<u64>) -> u8 {
         let versions = &mut self.extents[extent];

@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use spillbench_storage::{
-    Access, BufferedStore, DirectOptions, DirectStore, ExtentId, MmapStore, PageCacheOptions, StorageError,
-    Store,
+    Access, BufferedStore, DirectOptions, DirectStore, ExtentId, MmapStore, PageCacheOptions, Standing,
+    StorageError, Store,
 };
 use subjects::{extents, fill, temporary_folder};
 
@@ -66,9 +66,10 @@ fn a_flipped_bit_anywhere_in_an_extent_is_found_and_named() {
             drop(store.finish_read(ticket).unwrap());
             let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
             let error = store.finish_read(ticket).unwrap_err();
-            let StorageError::Corrupt { path, extent, offset, expected, found } = error else {
+            let StorageError::Corrupt { path, extent, offset, expected, found, standing } = error else {
                 panic!("{error}")
             };
+            assert_eq!(standing, Standing::NoGeneration);
             assert_eq!(path, dir.join("extents"));
             assert_eq!((extent, offset), (format!("extent {rotten}"), u64::from(rotten) * 8192));
             assert_ne!(expected, found);
@@ -98,5 +99,42 @@ fn rot_is_found_after_a_recovery_too() {
     flip(dir.path(), 5000);
     let (store, _) = DirectStore::recover(dir.path(), &extents(&SIZES), options).unwrap().unwrap();
     let ticket = store.begin_read(ExtentId(0), Access::Shared).unwrap();
-    assert!(matches!(store.finish_read(ticket).unwrap_err(), StorageError::Corrupt { .. }));
+    let error = store.finish_read(ticket).unwrap_err();
+    assert!(matches!(error, StorageError::Corrupt { standing: Standing::Part, .. }), "{error}");
+}
+
+#[test]
+fn rot_in_what_was_written_after_a_generation_is_told_from_rot_in_the_generation() {
+    // The second slots lie behind the first ones of all extents.
+    let second = 8192 + 12288;
+    for (offset, rotten, standing, remedy) in [
+        (second + 100, 0, Standing::Since, "run again to go on from there"),
+        (8192 + 100, 1, Standing::Part, "`spillbench run --fresh`"),
+    ] {
+        let dir = temporary_folder();
+        let options = DirectOptions { generations: true, ..DirectOptions::new(1 << 20) };
+        let Some(store) = direct(dir.path(), options) else { return };
+        write_both(&store);
+        store.commit(b"").unwrap();
+        let mut panel = store.allocate(ExtentId(0)).unwrap();
+        fill(&mut panel, 2.0);
+        store.begin_write(ExtentId(0), panel).unwrap();
+        store.flush().unwrap();
+        flip(dir.path(), offset);
+        let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
+        let error = store.finish_read(ticket).unwrap_err();
+        assert!(error.to_string().contains(remedy), "{error}");
+        let StorageError::Corrupt { standing: found, .. } = error else { panic!("{error}") };
+        assert_eq!(found, standing);
+        drop(store);
+        let (store, _) = DirectStore::recover(dir.path(), &extents(&SIZES), options).unwrap().unwrap();
+        let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
+        match store.finish_read(ticket) {
+            Ok(panel) => {
+                assert_eq!(standing, Standing::Since);
+                assert_eq!(subjects::first_wrong(&panel, 1.0), None);
+            }
+            Err(error) => assert_eq!(standing, Standing::Part, "{error}"),
+        }
+    }
 }

@@ -13,7 +13,7 @@
 //! parameters, and that saves I/O too: three bytes a step for weights, two for state.
 
 use serde::Serialize;
-use spillbench_schema::config::ActivationPolicy;
+use spillbench_schema::{Rates, config::ActivationPolicy};
 
 use super::{ActivationPlan, Policy};
 use crate::{
@@ -21,24 +21,6 @@ use crate::{
     network::{Boundary, LayerId, Network},
     timeline::Timeline,
 };
-
-/// What a machine does in a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// Bytes read from the store.
-    pub read: f64,
-    /// Bytes written to it.
-    pub write: f64,
-    /// Floating-point operations of a layer's products.
-    pub flops: f64,
-}
-
-/// A machine of two cores with one drive. Only the ratios matter for a choice.
-impl Default for Rates {
-    fn default() -> Self {
-        Self { read: 2.0e9, write: 2.0e9, flops: 150.0e9 }
-    }
-}
 
 /// One way to choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +52,7 @@ pub fn candidates(
     spills: bool,
     network: &Network,
     timeline: &Timeline,
+    rates: &Rates,
 ) -> Vec<Candidate> {
     let depth = kept.policies().len();
     let tuned = |policies: &dyn Fn(usize) -> Policy| {
@@ -86,7 +69,7 @@ pub fn candidates(
         }
         ActivationPolicy::Auto => {
             let cheap: Vec<bool> =
-                (0..depth).map(|at| recomputing_is_cheaper(kept, at, network, timeline)).collect();
+                (0..depth).map(|at| recomputing_is_cheaper(kept, at, network, timeline, rates)).collect();
             // The earliest `end` boundaries leave.
             for end in 1..depth {
                 let early = |at: usize, policy| if at < end { policy } else { Policy::Keep };
@@ -135,12 +118,17 @@ fn alone(cheap: &[bool], at: usize) -> bool {
     at == 0 || run % 2 == 1
 }
 
-fn recomputing_is_cheaper(plan: &ActivationPlan, at: usize, network: &Network, timeline: &Timeline) -> bool {
-    let rates = Rates::default();
+fn recomputing_is_cheaper(
+    plan: &ActivationPlan,
+    at: usize,
+    network: &Network,
+    timeline: &Timeline,
+    rates: &Rates,
+) -> bool {
     let Some(layer) = at.checked_sub(1) else { return false };
     let flops = timeline.chunk_rows() as u64 * network.forward_flops(layer);
-    let bytes = plan.bytes(Boundary(at as u16)) as f64;
-    (flops as f64) / rates.flops < bytes / rates.read + bytes / rates.write
+    let bytes = plan.bytes(Boundary(at as u16));
+    rates.compute_s(flops as f64) < rates.io_s(bytes, bytes)
 }
 
 fn with_and_without_overlap(plan: ActivationPlan) -> Vec<Candidate> {
@@ -167,7 +155,7 @@ impl Candidate {
         extents: &Extents,
         timeline: &Timeline,
         capacity: u64,
-        rates: Rates,
+        rates: &Rates,
     ) -> Price {
         let bytes =
             |kind| -> u64 { extents.iter().filter(|e| e.kind == kind).map(|e| extents.bytes(e)).sum() };
@@ -185,8 +173,8 @@ impl Candidate {
         let read_bytes = absent_weights + absent + again + spilled;
         let written_bytes = absent + spilled;
         let flops: u64 = (0..network.depth()).map(|layer| network.forward_flops(layer)).sum();
-        let compute = (3.0 * batch_size * flops as f64 + recompute_flops) / rates.flops;
-        let io = read_bytes as f64 / rates.read + written_bytes as f64 / rates.write;
+        let compute = rates.compute_s(3.0 * batch_size * flops as f64 + recompute_flops);
+        let io = rates.io_s(read_bytes, written_bytes);
         let seconds = if self.overlaps { compute.max(io) } else { compute + io };
         Price { read_bytes, written_bytes, recompute_flops, seconds }
     }

@@ -1,9 +1,9 @@
 use spillbench_schema::{
-    Bytes,
+    Bytes, Rates,
     config::{Activation, ActivationPolicy, LayerSpec, Linear, NetworkConfig, TrainConfig},
 };
 
-use super::{ActivationPlan, Candidate, Policy, Rates, candidates};
+use super::{ActivationPlan, Candidate, Policy, candidates};
 use crate::{extent::Extents, network::Network, timeline::Timeline};
 
 const ROWS: usize = 1024;
@@ -23,7 +23,7 @@ fn timeline() -> Timeline {
 
 fn ways(network: &Network, policy: ActivationPolicy) -> Vec<Candidate> {
     let kept = ActivationPlan::kept(network, &timeline(), 1, 1);
-    candidates(&kept, policy, true, network, &timeline())
+    candidates(&kept, policy, true, network, &timeline(), &Rates::default())
 }
 
 /// Boundaries of 4 MiB in one slot.
@@ -59,7 +59,7 @@ fn where_all_that_may_leave_is_recomputed_in_one_run_no_memory_is_saved() {
 fn cheapest(units: usize) -> Vec<Policy> {
     let network = network(units, 24);
     let extents = Extents::new(&network, spillbench_schema::config::Precision::F32, 0, false);
-    let price = |way: &Candidate| way.price(&network, &extents, &timeline(), 0, Rates::default());
+    let price = |way: &Candidate| way.price(&network, &extents, &timeline(), 0, &Rates::default());
     let room = 8 * (4 * ROWS * units) as u64;
     let ways = ways(&network, ActivationPolicy::Auto);
     let fitting = ways.iter().filter(|way| !way.plan.all_kept() && way.plan.pool() <= room);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use spillbench_schema::{
-    Machine, Prediction, Trial,
+    Machine, Prediction, Rates, Trial,
     prediction::{Bottleneck, Method},
 };
 
@@ -52,7 +52,7 @@ fn trial(width: usize, layers: usize, overrides: &Value) -> Trial {
 
 fn plan(trial: &Trial) -> Plan {
     let samples = SampleCounts { train: 1024, validation: 0, test: 64, bytes: 0 };
-    Plan::new(trial, samples, CORES).expect("a plan")
+    Plan::new(trial, samples, CORES, &Rates::default()).expect("a plan")
 }
 
 fn predict(trial: &Trial, machine: &Machine) -> (Plan, Prediction) {

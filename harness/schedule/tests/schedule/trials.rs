@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use spillbench_schedule::{BudgetError, Plan, PlanError, SampleCounts};
 use spillbench_schema::{
-    Bytes, Trial,
+    Bytes, Rates, Trial,
     config::{ActivationPolicy, Config, GenerationsConfig, Parallelism, StorageMode},
 };
 
@@ -207,7 +207,7 @@ impl Case {
         config.storage.memory_budget = budget.map(Bytes);
         let (scenario, arm) = (String::from("table"), String::from("case"));
         let trial = Trial { scenario, arm, factors: [].into(), seed: 0, config };
-        Plan::new(&trial, self.samples, CORES)
+        Plan::new(&trial, self.samples, CORES, &Rates::default())
     }
 
     pub fn least_budget(&self) -> u64 {

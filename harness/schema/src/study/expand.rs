@@ -49,10 +49,10 @@ impl Study {
         }
         let arms = arms(document, &mut problems);
         let plan = Plan::new(root, &mut problems);
-        plan.check_use(&arms.iter().map(|arm| &arm.config).collect::<Vec<_>>(), &mut problems);
+        plan.check_use(&arms, &mut problems);
         claim_rules::check(root, &arms, &plan, &mut problems);
 
-        let trials = arms.iter().fold(0_u64, |sum, arm| sum.saturating_add(plan.count(&arm.config)));
+        let trials = arms.iter().fold(0_u64, |sum, arm| sum.saturating_add(plan.count(arm)));
         let trials = trials.saturating_mul(plan.seeds.count());
         if trials > MOST_TRIALS {
             let message = format!("the matrix makes {trials} trials; {MOST_TRIALS} is the most, so split it");
@@ -120,7 +120,7 @@ fn configurations(
     let mut configurations = Vec::new();
     let mut found: BTreeMap<Problem, BTreeSet<usize>> = BTreeMap::new();
     for (index, arm) in arms.iter().enumerate() {
-        for point in plan.points(&arm.config) {
+        for point in plan.points(arm) {
             match configuration(&arm.config, &point) {
                 Ok(config) => configurations.push(Configuration {
                     arm: index,

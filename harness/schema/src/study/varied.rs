@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Seeds;
+use super::{Arm, Seeds};
 use crate::{
     document::{Assignment, Content, Entry, Node},
     problem::{Place, Problem, suggestion},
@@ -22,6 +22,8 @@ pub(crate) struct Varied<'a> {
 pub(crate) struct Plan<'a> {
     grid: Vec<Varied<'a>>,
     zip: Vec<Varied<'a>>,
+    /// The names of the arms that take them; none for all.
+    arms: Option<&'a [Node]>,
     /// Whether every key that is written is known.
     pub(crate) complete: bool,
     /// The seeds.
@@ -60,7 +62,11 @@ impl<'a> Plan<'a> {
         }
         let seeds = root.at("matrix.seeds").and_then(|seeds| serde_json::from_value(seeds.to_json()).ok());
         let complete = grid.len() + zip.len() == entries("matrix.grid").len() + entries("matrix.zip").len();
-        Self { grid, zip, complete, seeds: seeds.unwrap_or_default() }
+        let arms = root.at("matrix.arms").map(Node::items);
+        if let Some(arms) = arms {
+            repeated_values("matrix.arms", arms, problems);
+        }
+        Self { grid, zip, arms, complete, seeds: seeds.unwrap_or_default() }
     }
 
     /// All keys, those of `grid` first.
@@ -68,15 +74,28 @@ impl<'a> Plan<'a> {
         self.grid.iter().chain(&self.zip)
     }
 
-    /// The keys that a configuration has.
-    pub(crate) fn keys_of(&self, config: &Node) -> Vec<&Varied<'a>> {
-        self.keys().filter(|varied| has_key(config, varied.key)).collect()
+    /// The keys that an arm takes.
+    pub(crate) fn keys_of(&self, arm: &Arm) -> Vec<&Varied<'a>> {
+        self.keys().filter(|varied| self.takes(arm, varied)).collect()
     }
 
-    /// Tells the keys that none of the configurations has.
-    pub(crate) fn check_use(&self, configs: &[&Node], problems: &mut Vec<Problem>) {
+    /// Whether a key is varied in an arm: it has the key, and is not left out.
+    fn takes(&self, arm: &Arm, varied: &Varied<'a>) -> bool {
+        let named = |arms: &[Node]| arms.iter().any(|name| name.text() == Some(&arm.name));
+        self.arms.is_none_or(named) && has_key(&arm.config, varied.key)
+    }
+
+    /// Tells the arms that there are not, and the keys that no arm takes.
+    pub(crate) fn check_use(&self, arms: &[Arm], problems: &mut Vec<Problem>) {
+        let names: Vec<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+        let unknown = |node: &&Node| node.text().is_some_and(|name| !names.contains(&name));
+        for node in self.arms.unwrap_or_default().iter().filter(unknown) {
+            let name = node.text().unwrap_or_default();
+            let message = format!("there is no arm `{name}`{}", suggestion(name, &names));
+            problems.push(Problem::new(&node.place, message));
+        }
         for varied in self.keys() {
-            if !configs.iter().any(|config| has_key(config, varied.key)) {
+            if !arms.iter().any(|arm| self.takes(arm, varied)) {
                 let message = format!(
                     "no arm has the key `{}`; select what it belongs to in an arm, or take it out of the matrix",
                     varied.key
@@ -86,16 +105,14 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// How many points a configuration takes, at most.
-    pub(crate) fn count(&self, config: &Node) -> u64 {
-        self.dimensions(config)
-            .iter()
-            .fold(1, |count, dimension| count.saturating_mul(dimension.len() as u64))
+    /// How many points an arm takes, at most.
+    pub(crate) fn count(&self, arm: &Arm) -> u64 {
+        self.dimensions(arm).iter().fold(1, |count, dimension| count.saturating_mul(dimension.len() as u64))
     }
 
-    /// The points of a configuration, the first key outermost.
-    pub(crate) fn points(&self, config: &Node) -> Vec<Point<'a>> {
-        self.dimensions(config).into_iter().fold(vec![Vec::new()], |points, dimension| {
+    /// The points of an arm, the first key outermost.
+    pub(crate) fn points(&self, arm: &Arm) -> Vec<Point<'a>> {
+        self.dimensions(arm).into_iter().fold(vec![Vec::new()], |points, dimension| {
             let extended = |point: &Point<'a>| {
                 let point = point.clone();
                 dimension.iter().map(move |step| [point.as_slice(), step].concat()).collect::<Vec<_>>()
@@ -104,9 +121,9 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Each grid key alone, then the rows of `zip`, as far as the configuration has their keys.
-    fn dimensions(&self, config: &Node) -> Vec<Vec<Point<'a>>> {
-        let has = |varied: &&Varied<'a>| has_key(config, varied.key);
+    /// Each grid key alone, then the rows of `zip`, as far as the arm takes their keys.
+    fn dimensions(&self, arm: &Arm) -> Vec<Vec<Point<'a>>> {
+        let has = |varied: &&Varied<'a>| self.takes(arm, varied);
         let mut dimensions: Vec<Vec<Point<'a>>> = self
             .grid
             .iter()
@@ -119,7 +136,7 @@ impl<'a> Plan<'a> {
             let row = |index: usize| zip.iter().map(|v| (v.key, &v.values[index])).collect::<Point<'a>>();
             let mut dimension: Vec<Point<'a>> = Vec::with_capacity(rows);
             for point in (0..rows).map(row) {
-                // Rows that differ only in keys this configuration lacks are one row.
+                // Rows that differ only in keys this arm lacks are one row.
                 if !dimension.iter().any(|other| factors(other) == factors(&point)) {
                     dimension.push(point);
                 }

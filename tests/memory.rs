@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::Study;
+use support::{Study, end, memory_group::MemoryGroup, skipped};
 
 /// The program itself, its stacks and tables: what peak memory may exceed the budget by.
 const BEYOND_BUDGET: u64 = 150 << 20;
@@ -10,7 +10,7 @@ const BUDGET: u64 = 64 << 20;
 
 #[test]
 fn a_network_of_many_layers_four_times_its_budget_trains_within_it() {
-    trains_within_its_budget(64, "{ units: 3392, activation: relu, repeat: 7 }");
+    trains_within_its_budget(64, MANY_LAYERS);
 }
 
 #[test]
@@ -62,8 +62,28 @@ arms:
     assert_eq!((number("spill-s1", "bytes_written"), number("spill-s1", "bytes_read")), (spilled, spilled));
 }
 
-fn trains_within_its_budget(inputs: usize, hidden: &str) {
-    let study = Study::new(&[&format!(
+/// What resident memory, as the process counts it, cannot show: the kernel itself holds the whole program to its promise.
+#[test]
+fn a_network_four_times_its_budget_trains_where_the_kernel_kills_whatever_takes_more() {
+    let group = match MemoryGroup::new(BUDGET + BEYOND_BUDGET) {
+        Ok(group) => group,
+        Err(reason) => return skipped(&format!("a memory limit of the kernel's: {reason}")),
+    };
+    let study = study(64, MANY_LAYERS);
+    end(&mut group.around(&study.command("run", &[])))
+        .expect(100, &["memory seed 1 failed: killed (signal 9)"]);
+    assert_eq!(group.killed(), 1, "the arm in memory, and nothing else");
+    assert_eq!(study.summaries().keys().collect::<Vec<_>>(), ["direct-s1"], "who finished within the limit");
+    // What is missing, without a limit.
+    study.spillbench("run", &[]).expect(0, &[]);
+    let summaries = study.summaries();
+    assert_eq!(summaries["direct-s1"]["weights_hash"], summaries["memory-s1"]["weights_hash"]);
+}
+
+const MANY_LAYERS: &str = "{ units: 3392, activation: relu, repeat: 7 }";
+
+fn study(inputs: usize, hidden: &str) -> Study {
+    Study::new(&[&format!(
         "
 schema_version: 1
 name: small
@@ -83,7 +103,11 @@ arms:
   memory: {{}}
   direct: {{ storage: {{ mode: direct, memory_budget: {BUDGET} }} }}
 "
-    )]);
+    )])
+}
+
+fn trains_within_its_budget(inputs: usize, hidden: &str) {
+    let study = study(inputs, hidden);
     study.spillbench("run", &[]).expect(0, &[]);
     let summaries = study.summaries();
     let [memory, direct] = ["memory-s1", "direct-s1"].map(|trial| &summaries[trial]);

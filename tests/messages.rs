@@ -120,6 +120,31 @@ fn a_file_system_without_direct_io_is_told_with_the_remedy_and_never_cached_inst
     assert!(failure["message"].as_str().expect("a message").starts_with("direct I/O is refused"));
 }
 
+#[test]
+fn a_reader_that_goes_away_ends_the_program_without_a_word() {
+    let study = Study::new(&[SMALL]);
+    let plan = study.command("plan", &[]);
+    let mut completions = Command::new(plan.get_program());
+    completions.args(["completions", "bash"]);
+    for mut command in [plan, completions] {
+        let ended = command.stdout(closed_pipe()).output().expect("it starts");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{command:?}");
+        assert_eq!(ended.status.code(), Some(141), "{command:?}");
+    }
+}
+
+#[test]
+fn a_diagnostic_that_nobody_reads_does_not_change_how_the_program_ends() {
+    let study = Study::new(&[SMALL]);
+    let status = study.command("check", &[]).stderr(closed_pipe()).status();
+    assert_eq!(status.expect("it starts").code(), Some(4), "nothing was run");
+}
+
+/// The end to write to of a pipe that nobody reads.
+fn closed_pipe() -> std::io::PipeWriter {
+    std::io::pipe().expect("a pipe").1
+}
+
 /// A file system in memory, unmounted when dropped.
 struct Mount(PathBuf);
 

@@ -199,3 +199,21 @@ fn a_torn_record_of_a_generation_is_found() {
     let words = ["state/generation is corrupt: the record of the generation", "`spillbench run --fresh`"];
     study.spillbench("run", &[]).expect(100, &words);
 }
+
+#[test]
+fn a_log_that_lost_its_end_is_named_with_what_to_do() {
+    let study = slow();
+    cut_off(&study, "KILL");
+    let log = folder(&study).join("events.jsonl");
+    let bytes = fs::read(&log).expect("a log");
+    let told = [
+        "/events.jsonl: ",
+        "bytes are left, and the last generation was committed after ",
+        "`spillbench run --fresh`",
+    ];
+    fs::write(&log, &bytes[..10]).expect("written");
+    study.spillbench("run", &[]).expect(100, &told);
+    fs::remove_file(&log).expect("a log");
+    study.spillbench("run", &[]).expect(100, &told);
+    study.spillbench("run", &["--fresh"]).expect(0, &[]);
+}

@@ -202,6 +202,33 @@ fn without_a_run_there_is_nothing_to_check() {
 }
 
 #[test]
+fn a_report_without_a_finished_trial_says_so_and_lists_what_failed() {
+    let study = Study::new(&[
+        SMALL,
+        "arms: { diverges: { train: { optimizer: { sgd: { learning_rate: 1e38 } } } } }\n",
+    ]);
+    study.spillbench("run", &[]).expect(100, &["training diverged"]);
+    let told = ["no trial has finished in results/small; run again: spillbench run scenario.yaml"];
+    let ended = study.spillbench("report", &[]).expect(4, &told);
+    assert_eq!(ended.stdout, "report: results/small/report/index.html\n");
+    let page = fs::read_to_string(study.path("results/small/report/report.md")).expect("a page");
+    assert!(page.contains("No trial has finished.") && page.contains("training diverged"), "{page}");
+    assert!(!page.contains("seed 0"), "{page}");
+}
+
+#[test]
+fn a_finished_trial_without_its_log_is_named_with_what_to_do() {
+    let study = Study::new(&[SMALL, TWO_ARMS]);
+    study.spillbench("run", &[]).expect(0, &[]);
+    let folder = study.trials()["memory-s1"].clone();
+    fs::remove_file(folder.join("events.jsonl")).expect("a log");
+    let told = ["/events.jsonl is missing", "remove the trial's folder and run the scenario again"];
+    study.spillbench("report", &[]).expect(1, &told);
+    fs::remove_dir_all(folder).expect("a folder");
+    study.spillbench("run", &[]).expect(0, &[]);
+}
+
+#[test]
 fn results_agree_with_the_baseline_saved_of_them_and_not_with_a_better_one() {
     let study = Study::new(&[SMALL, TWO_ARMS, "matrix: { seeds: 2 }\n"]);
     study.spillbench("run", &[]).expect(0, &[]);

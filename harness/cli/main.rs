@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod output;
+
 mod arguments;
 mod check;
 mod colour;
@@ -49,7 +52,9 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
             Ok(Exit::Fine)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "spillbench", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "spillbench", &mut script);
+            println!("{}", String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Fine)
         }
         Command::Trial { folder } => trial::trial(&folder),

@@ -171,13 +171,13 @@ fn print_prediction(prediction: &Prediction, endurance_tb: Option<f64>) {
     let Prediction { step_time_s, bottleneck, shares, .. } = prediction;
     println!("  predicted    for {}, {}", prediction.machine, method(prediction.method));
     println!(
-        "    step       {}, limited by {}; computing {:.0} %, waiting for reads {:.0} %, for writes {:.0} %, for ranks \
+        "    step       {}, limited by {}; computing {:.0} %, waiting for reads {:.0} %, for memory {:.0} %, for ranks \
          {:.0} %",
         duration(*step_time_s),
         Bottleneck::name(*bottleneck),
         100.0 * shares.compute,
         100.0 * shares.read_wait,
-        100.0 * shares.write_wait,
+        100.0 * shares.buffer_wait,
         100.0 * shares.comm_wait
     );
     println!(

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use spillbench_report::{Baseline, Results};
-use spillbench_schema::Study;
 
 use crate::{
     arguments::StudyArguments,
@@ -24,7 +23,17 @@ pub fn report(arguments: &StudyArguments) -> Result<Exit, Failure> {
     if !folder.exists() {
         return Ok(nothing_run(arguments));
     }
-    let written = write(&folder, study)?;
+    let results = Results::load(&folder, study)?;
+    let written = write(&folder, &results)?;
+    if results.runs.is_empty() {
+        eprintln!(
+            "no trial has finished in {}; run again: spillbench run {}",
+            folder.display(),
+            arguments.scenario.display()
+        );
+        println!("report: {}", written.html.display());
+        return Ok(Exit::Nothing);
+    }
     println!("{}\nreport: {}", written.table, written.html.display());
     Ok(Exit::Fine)
 }
@@ -42,13 +51,12 @@ pub fn nothing_run(arguments: &StudyArguments) -> Exit {
 /// Writes the report of a study's folder.
 ///
 /// # Errors
-/// Results cannot be read, or the report cannot be written.
-pub fn write(folder: &Path, study: Study) -> Result<Written, Failure> {
-    let results = Results::load(folder, study)?;
+/// The baseline cannot be read, or the report cannot be written.
+pub fn write(folder: &Path, results: &Results) -> Result<Written, Failure> {
     let baseline = committed_baseline(folder)?;
-    let verdicts = spillbench_report::check(&results, baseline.as_ref());
-    let paths = spillbench_report::write(&results, &verdicts, &folder.join("report"))?;
-    Ok(Written { table: spillbench_report::comparison_text(&results), html: paths.html })
+    let verdicts = spillbench_report::check(results, baseline.as_ref());
+    let paths = spillbench_report::write(results, &verdicts, &folder.join("report"))?;
+    Ok(Written { table: spillbench_report::comparison_text(results), html: paths.html })
 }
 
 /// `baselines/<scenario>.json` beside the study's folder, if there is one.

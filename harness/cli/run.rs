@@ -4,6 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
+use spillbench_report::Results;
 use spillbench_runner::{Display, Interrupt, Options, Planned, Style, TrialFolder};
 use spillbench_schema::{
     Machine, Prediction, Rates, Study, Trial,
@@ -46,7 +47,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Interrupted);
     }
     if outcome.finished + outcome.skipped > 0 {
-        let written = report::write(&folder, study)?;
+        let written = report::write(&folder, &Results::load(&folder, study)?)?;
         if arguments.json {
             println!("{}", json!({ "reason": "report-written", "version": 1, "html": written.html }));
         } else {

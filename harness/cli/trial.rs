@@ -22,14 +22,14 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     let path = folder.join("resolved.yaml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let trial = Trial::from_resolved_yaml(&text).with_context(|| format!("in {}", path.display()))?;
-    let log = folder.join("events.jsonl");
+    let log_path = folder.join("events.jsonl");
     // Not truncated: a run that goes on keeps what was logged up to its last generation.
     let log = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
-        .open(&log)
-        .with_context(|| format!("cannot create {}", log.display()))?;
+        .open(&log_path)
+        .with_context(|| format!("cannot create {}", log_path.display()))?;
     let mut events = BufWriter::new(log);
     let mut progress = |progress: Progress| {
         let Progress { step, steps, loss } = progress;
@@ -55,7 +55,11 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     if trained.as_ref().is_err_and(EngineError::is_certain_to_repeat) {
         place.remove_state(&trial)?;
     }
-    let mut summary = trained?;
+    let mut summary = trained.map_err(|error| match error {
+        // The engine knows a log, but not where it lies.
+        EngineError::Log(_) => anyhow::Error::new(error).context(log_path.display().to_string()),
+        error => error.into(),
+    })?;
     summary.predicted = place.prediction();
     place.finish(&summary)?;
     Ok(Exit::Fine)

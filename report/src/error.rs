@@ -18,6 +18,16 @@ pub enum ReportError {
         /// The cause.
         source: io::Error,
     },
+    /// A finished trial has lost its log.
+    #[error(
+        "{} is missing, and its trial has finished: put it back, or remove the trial's folder and run the scenario \
+         again",
+        path.display()
+    )]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of results does not hold what its name promises.
     #[error(
         "{} is not a {expected}: {source}; it was changed, or written by another version: move the trial's folder \

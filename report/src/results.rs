@@ -122,7 +122,8 @@ fn read_json<T: DeserializeOwned>(path: &Path, expected: &'static str) -> Result
 
 /// Each line an event. A process that was killed leaves its last line torn: that one is dropped.
 fn read_log(path: &Path) -> Result<Vec<Event>, ReportError> {
-    let bytes = fs::read(path).map_err(ReportError::io("read", path))?;
+    let bytes = optional(fs::read(path).map_err(ReportError::io("read", path)))?
+        .ok_or_else(|| ReportError::NoLog { path: path.to_owned() })?;
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     let torn = !bytes.ends_with(b"\n");
     let mut log = Vec::with_capacity(lines.len());

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
+pub mod memory_group;
+
 use std::{
     collections::BTreeMap,
     fs,

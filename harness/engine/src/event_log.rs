@@ -26,7 +26,10 @@ impl EventLog for BufWriter<File> {
         let file = self.get_ref();
         let length = file.metadata()?.len();
         if length < bytes {
-            let message = format!("it has {length} bytes, and a generation was committed after {bytes}");
+            let message = format!(
+                "{length} bytes are left, and the last generation was committed after {bytes}: start again from the \
+                 first step with `spillbench run --fresh`"
+            );
             return Err(std::io::Error::other(message));
         }
         file.set_len(bytes)?;

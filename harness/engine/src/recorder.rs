@@ -1,5 +1,7 @@
 //! Everything that is reported comes through here: losses, scores, step times, and the event log made of them.
 
+mod step_times;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Mutex,
@@ -14,6 +16,7 @@ use spillbench_schema::{
     summary::{Durations, TimeShares},
 };
 use spillbench_storage::Counters;
+use step_times::StepTimes;
 
 use crate::{EngineError, EventLog, generation::Moved, machine, team::lock};
 
@@ -42,7 +45,7 @@ pub struct Recorder<'a> {
     timeline: &'a Timeline,
     log_every: u64,
     /// Steps between two exchanges: within them the last rank's steps come in bursts.
-    interval: usize,
+    interval: u64,
     learning_rate: Box<dyn Fn(u64) -> f64 + Send + Sync + 'a>,
     inner: Mutex<Inner<'a>>,
 }
@@ -60,16 +63,20 @@ struct Inner<'a> {
     kept: State,
 }
 
-/// What a recorder needs to go on after a generation, at which no step and no evaluation is under way.
+/// What a recorder needs to go on after a generation, at which no step and no evaluation is under way. It does not
+/// grow with the steps done.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     /// Wall time of the run's earlier parts.
     pub wall_s: f64,
     /// Length of the log.
     pub log_bytes: u64,
-    /// Durations of all steps.
-    step_s: Vec<f32>,
+    step_times: StepTimes,
     train_s: f64,
+    /// Seconds of the steps since the last that ended a log line.
+    line_s: f64,
+    /// Mean seconds of a step of each log line whose steps have ended and which is yet to be written.
+    line_times: VecDeque<f64>,
     samples: u64,
     /// Steps whose losses are complete.
     complete: u64,
@@ -161,7 +168,7 @@ impl<'a> Recorder<'a> {
         Self {
             timeline,
             log_every: timeline.steps.div_ceil(LOG_LINES),
-            interval: interval.min(timeline.steps) as usize,
+            interval: interval.min(timeline.steps),
             learning_rate: Box::new(learning_rate),
             inner: Mutex::new(inner),
         }
@@ -249,12 +256,17 @@ impl<'a> Recorder<'a> {
         let kept = &mut inner.kept;
         kept.line_loss += sum;
         kept.line_samples += rows;
-        if (step + 1).is_multiple_of(self.log_every) || step + 1 == self.timeline.steps {
+        if self.ends_line(step) {
             let loss = kept.line_loss / kept.line_samples as f64;
             kept.ready_lines.push_back(Line { done: step + 1, loss });
             (kept.line_loss, kept.line_samples) = (0.0, 0);
         }
         Ok(())
+    }
+
+    /// Whether a line of the log is about the steps up to this one.
+    const fn ends_line(&self, step: u64) -> bool {
+        (step + 1).is_multiple_of(self.log_every) || step + 1 == self.timeline.steps
     }
 
     /// The last rank is done with a step. `moved` is what the store has moved.
@@ -267,7 +279,13 @@ impl<'a> Recorder<'a> {
         let seconds = (now - inner.last).as_secs_f64();
         inner.last = now;
         inner.kept.train_s += seconds;
-        inner.kept.step_s.push(seconds as f32);
+        inner.kept.step_times.push(seconds, self.interval);
+        inner.kept.line_s += seconds;
+        if self.ends_line(step) {
+            let mean = inner.kept.line_s / (step % self.log_every + 1) as f64;
+            inner.kept.line_times.push_back(mean);
+            inner.kept.line_s = 0.0;
+        }
         inner.kept.samples += self.timeline.batch(step).1.len() as u64;
         // Lines wait for losses that other ranks have yet to report, and for the end of their step.
         while let Some(&line) = inner.kept.ready_lines.front().filter(|line| line.done <= step + 1) {
@@ -288,10 +306,8 @@ impl<'a> Recorder<'a> {
 
     fn write_line(&self, inner: &mut Inner, line: Line, moved: Moved) -> Result<(), EngineError> {
         let Line { done, loss } = line;
-        let covered = ((done - 1) % self.log_every + 1) as usize;
-        let times = &inner.kept.step_s
-            [(done as usize).saturating_sub(covered)..(done as usize).min(inner.kept.step_s.len())];
-        let step_time_s = times.iter().map(|time| f64::from(*time)).sum::<f64>() / times.len().max(1) as f64;
+        let step_time_s =
+            inner.kept.line_times.pop_front().expect("a line is written when its steps have ended");
         inner.kept.last_line = Some(line);
         let t_s = inner.t_s();
         inner.write(&Event::Step {
@@ -366,18 +382,9 @@ impl<'a> Recorder<'a> {
         let event = Event::Finished { t_s: inner.t_s() };
         inner.write(&event)?;
         inner.events.flush().map_err(EngineError::Log)?;
-        let means = inner
-            .kept
-            .step_s
-            .chunks(self.interval)
-            .map(|block| block.iter().sum::<f32>() / block.len() as f32);
-        let mut sorted: Vec<f32> = means.collect();
-        sorted.sort_by(f32::total_cmp);
-        let at = |share: f64| sorted.get((share * (sorted.len() - 1) as f64).round() as usize);
-        let quantile = |share| at(share).map_or(0.0, |seconds| f64::from(*seconds));
         Ok(Record {
             train_s: inner.kept.train_s,
-            step_time_s: Durations { median: quantile(0.5), p05: quantile(0.05), p95: quantile(0.95) },
+            step_time_s: inner.kept.step_times.durations(),
             train_loss: inner.kept.last_line.map_or(f64::NAN, |line| line.loss),
             samples: inner.kept.samples,
             evaluations: std::mem::take(&mut inner.kept.evaluations),

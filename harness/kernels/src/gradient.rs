@@ -234,12 +234,13 @@ vectorised! {
             SharedParameters::F32(values) => {
                 update_lines(to, piece, |line| unsafe { values.part(line.range()) });
             }
-            SharedParameters::Bf16(values, rounding) => update_lines(to, piece, |line| Stochastic::<WIDE> {
-                values: unsafe { values.part(line.range()) },
-                bits: match line.place {
+            SharedParameters::Bf16(values, rounding) => update_lines(to, piece, |line| {
+                let bits = match line.place {
                     Place::Inputs { unit, first } => rounding.of_unit(unit).skip(first),
                     Place::Biases { first } => rounding.of_biases().skip(first),
-                },
+                };
+                // SAFETY: and where `WIDE`, the CPU has the features.
+                unsafe { Stochastic::<WIDE>::new(values.part(line.range()), bits) }
             }),
             SharedParameters::Bf16Master { rounded, master } => update_lines(to, piece, |line| Mastered {
                 rounded: unsafe { rounded.part(line.range()) },

@@ -208,23 +208,31 @@ impl RowBits {
 const FIRST_MULTIPLIER: u32 = 0x7feb_352d;
 const SECOND_MULTIPLIER: u32 = 0x846c_a68b;
 
+/// [`expand`] of eight.
+///
+/// # Safety
+/// If `WIDE`, the CPU has AVX2 and FMA.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn expand_lanes<const WIDE: bool>(halves: &[bf16; LANES]) -> Lanes {
+unsafe fn expand_lanes<const WIDE: bool>(halves: &[bf16; LANES]) -> Lanes {
     #[cfg(target_arch = "x86_64")]
     if WIDE {
-        // SAFETY: only code for a CPU that has the features is wide.
+        // SAFETY: the CPU has the features, says the caller.
         return unsafe { avx2::expand(halves) };
     }
     halves.map(expand)
 }
 
+/// [`round_stochastically`] of eight, by the bits of `row` from `offset` on.
+///
+/// # Safety
+/// If `WIDE`, the CPU has AVX2 and FMA.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn round_lanes<const WIDE: bool>(values: &Lanes, row: RowBits, offset: usize) -> [bf16; LANES] {
+unsafe fn round_lanes<const WIDE: bool>(values: &Lanes, row: RowBits, offset: usize) -> [bf16; LANES] {
     #[cfg(target_arch = "x86_64")]
     if WIDE {
-        // SAFETY: only code for a CPU that has the features is wide.
+        // SAFETY: the CPU has the features, says the caller.
         return unsafe { avx2::round_stochastically(values, row, offset) };
     }
     let random = row.at(offset);
@@ -265,8 +273,20 @@ impl Target for &mut [f32] {
 
 /// bf16 parameters of a row, rounded stochastically; in code for AVX2 if `WIDE`.
 pub(crate) struct Stochastic<'a, const WIDE: bool> {
-    pub values: &'a mut [bf16],
-    pub bits: RowBits,
+    values: &'a mut [bf16],
+    bits: RowBits,
+}
+
+impl<'a, const WIDE: bool> Stochastic<'a, WIDE> {
+    /// Those `values`, whose random bits are `bits`.
+    ///
+    /// # Safety
+    /// If `WIDE`, the CPU has AVX2 and FMA.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    pub(crate) const unsafe fn new(values: &'a mut [bf16], bits: RowBits) -> Self {
+        Self { values, bits }
+    }
 }
 
 impl<const WIDE: bool> Target for Stochastic<'_, WIDE> {
@@ -279,13 +299,15 @@ impl<const WIDE: bool> Target for Stochastic<'_, WIDE> {
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn load(&self, at: usize, count: usize) -> Lanes {
-        expand_lanes::<WIDE>(&lanes(&self.values[at..at + count]))
+        // SAFETY: whoever made this value knew the CPU.
+        unsafe { expand_lanes::<WIDE>(&lanes(&self.values[at..at + count])) }
     }
 
     #[allow(clippy::inline_always)]
     #[inline(always)]
     fn store(&mut self, at: usize, count: usize, values: Lanes) {
-        let rounded = round_lanes::<WIDE>(&values, self.bits, at);
+        // SAFETY: whoever made this value knew the CPU.
+        let rounded = unsafe { round_lanes::<WIDE>(&values, self.bits, at) };
         self.values[at..at + count].copy_from_slice(&rounded[..count]);
     }
 }

@@ -114,7 +114,9 @@ vectorised! {
                     let values = &mut values[row.clone()];
                     // A rule without state has none to cut a row out of.
                     let (first_row, second_row) = (row_of(first, &row), row_of(second, &row));
-                    applied.apply(&gradient[row], Stochastic::<WIDE> { values, bits }, first_row, second_row);
+                    // SAFETY: where `WIDE`, the CPU has the features.
+                    let parameters = unsafe { Stochastic::<WIDE>::new(values, bits) };
+                    applied.apply(&gradient[row], parameters, first_row, second_row);
                 }
             }
         }

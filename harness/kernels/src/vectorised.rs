@@ -17,12 +17,13 @@ pub(crate) fn lanes<T: Copy + Default>(values: &[T]) -> [T; LANES] {
 }
 
 /// Defines a function whose body is compiled for AVX2 as well, to be run where the CPU is found to have it. In the body,
-/// the constant `WIDE` tells which of the two it is.
+/// the constant `WIDE` tells which of the two it is: where it is true, the CPU has AVX2 and FMA.
 macro_rules! vectorised {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$attribute])*
         $visibility fn $name($($argument: $type),*) {
-            // Inlined into a caller that has the feature, the body is compiled with it.
+            // Inlined into a caller that has the feature, the body is compiled with it. What is unsafe in it relies on
+            // `WIDE` being true nowhere but in `wide`.
             #[allow(clippy::inline_always)]
             #[inline(always)]
             fn body<const WIDE: bool>($($argument: $type),*) $body

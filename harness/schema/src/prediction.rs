@@ -51,8 +51,9 @@ pub struct StepShares {
     pub compute: f64,
     /// Waiting for a read.
     pub read_wait: f64,
-    /// Waiting for a write to free a buffer.
-    pub write_wait: f64,
+    /// Waiting for memory to read into, which a write under way has yet to free.
+    #[serde(alias = "write_wait")]
+    pub buffer_wait: f64,
     /// Waiting for another rank.
     pub comm_wait: f64,
 }

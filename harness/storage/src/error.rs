@@ -100,7 +100,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A file or folder of the store could not be created, opened or resized.
-    #[error("cannot {operation} {path}: {cause}")]
+    #[error("cannot {operation} {path}: {cause}{}", remedy(cause))]
     File {
         /// What was attempted, as in "cannot … PATH".
         operation: &'static str,
@@ -213,4 +213,13 @@ pub enum StorageError {
     /// The store was closed, or its I/O thread has died, with this call under way.
     #[error("the store's I/O thread has ended")]
     Closed,
+}
+
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; free some space there, or choose another storage.dir, and run again"
+        }
+        _ => "",
+    }
 }

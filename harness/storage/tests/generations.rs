@@ -167,6 +167,36 @@ fn an_error_at_any_operation_leaves_the_last_committed_generation() {
     }
 }
 
+/// A device that is full takes the record's place: the file system's own answer, without a file system to fill.
+#[test]
+fn a_disk_full_while_the_record_is_written_leaves_the_last_committed_generation() {
+    let dir = temporary_folder();
+    let Some(store) = open(dir.path(), options()) else { return };
+    write_generation(&store, 1).unwrap();
+    assert_eq!(store.commit(&1_u64.to_le_bytes()).unwrap(), 1);
+    let record = dir.path().join("generation.tmp");
+    std::os::unix::fs::symlink("/dev/full", &record).unwrap();
+    write_generation(&store, 2).unwrap();
+    let error = store.commit(&2_u64.to_le_bytes()).unwrap_err();
+    let StorageError::File { operation: "write", path, cause } = &error else { panic!("{error}") };
+    assert_eq!((path, cause.raw_os_error()), (&record, Some(libc::ENOSPC)));
+    assert!(error.to_string().contains("; free some space"), "{error}");
+    assert_eq!(
+        write_generation(&store, 3).unwrap_err().to_string(),
+        error.to_string(),
+        "the store has ended"
+    );
+    drop(store);
+    let (store, number) = recover(dir.path()).unwrap();
+    assert_eq!(number, 1);
+    assert_is_generation(&store, 1);
+    std::fs::remove_file(record).unwrap();
+    write_generation(&store, 2).unwrap();
+    assert_eq!(store.commit(&2_u64.to_le_bytes()).unwrap(), 2);
+    drop(store);
+    assert_is_generation(&recover(dir.path()).unwrap().0, 2);
+}
+
 /// Names the folder of the process that is to be killed.
 const KILLED: &str = "SPILLBENCH_STORAGE_KILLED";
 

@@ -12,7 +12,13 @@ use crate::{
 /// One row a configuration. Quantities are means over seeds (times: medians); ± is half the 95 % interval of the mean.
 pub fn table(results: &Results) -> Table {
     let configurations = results.configurations();
-    let seed = results.runs.iter().map(|run| run.trial.seed).min().unwrap_or_default();
+    let Some(seed) = results.runs.iter().map(|run| run.trial.seed).min() else {
+        return Table {
+            columns: vec![Heading::words("configuration")],
+            rows: Vec::new(),
+            notes: vec!["No trial has finished.".to_owned()],
+        };
+    };
     let predicted = configurations.iter().any(|configuration| prediction(configuration).is_some());
     let mut columns = vec![
         Heading::words("configuration"),

@@ -14,7 +14,7 @@ use crate::{
 pub type Number = (&'static str, fn(&Summary) -> f64);
 
 /// The numbers of a summary that are aggregated over seeds, by their column's name.
-pub const NUMBERS: [Number; 21] = [
+pub const NUMBERS: [Number; 22] = [
     ("test_accuracy", |summary| summary.test_accuracy),
     ("test_loss", |summary| summary.test_loss),
     ("train_loss", |summary| summary.train_loss),
@@ -34,6 +34,7 @@ pub const NUMBERS: [Number; 21] = [
     ("compute_s", |summary| summary.time_s.compute),
     ("read_wait_s", |summary| summary.time_s.read_wait),
     ("write_wait_s", |summary| summary.time_s.write_wait),
+    ("buffer_wait_s", |summary| summary.time_s.buffer_wait),
     ("comm_wait_s", |summary| summary.time_s.comm_wait),
     ("idle_s", |summary| summary.time_s.idle),
 ];

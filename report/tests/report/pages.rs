@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use spillbench_report::{check, comparison_markdown, comparison_text, write};
+use spillbench_schema::summary::TimeShares;
 
 use crate::fixture::{self, Fixture, load};
 
@@ -148,6 +149,16 @@ fn published_values_stand_beside_the_measured_ones() {
     let cells: Vec<&str> = row.split('|').map(str::trim).collect();
     assert_eq!(cells[2..7], ["88.68", "83.83", "74.35", "55.61", "55.39"]);
     assert!(markdown.contains("historical curve: the author's network on MNIST"));
+}
+
+#[test]
+fn the_table_of_seeds_has_every_part_of_the_time() {
+    let seeds = text(&report(&fixture::single_trial()), "tables/seeds.csv");
+    let columns: Vec<&str> = seeds.lines().next().unwrap().split(',').collect();
+    let parts = serde_json::to_value(TimeShares::default()).unwrap();
+    for part in parts.as_object().unwrap().keys() {
+        assert!(columns.contains(&format!("{part}_s").as_str()), "{part} is not in {columns:?}");
+    }
 }
 
 #[test]

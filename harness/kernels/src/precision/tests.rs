@@ -10,7 +10,7 @@ use crate::check::{SHAPES, bits, numbers, panel_params, panels, with_threads};
 use crate::forward::forward_with;
 use crate::input_error::input_error_with;
 use crate::micro::Kernel;
-use crate::vectorised::{LANES, lanes, vectorised};
+use crate::vectorised::{LANES, vectorised};
 use crate::{Chunk, OutputActivation, Panel, UpdateRule, apply, gradient, update};
 
 fn halves(values: &[f32]) -> Vec<bf16> {
@@ -86,8 +86,10 @@ vectorised! {
     fn round_all(row: RowBits, values: &[f32], rounded: &mut [bf16]) {
         for (index, values) in values.as_chunks::<LANES>().0.iter().enumerate() {
             let at = LANES * index;
-            rounded[at..at + LANES].copy_from_slice(&round_lanes::<WIDE>(values, row, 24 * index));
-            let again = expand_lanes::<WIDE>(&lanes(&rounded[at..at + LANES]));
+            // SAFETY, of both: where `WIDE`, the CPU has the features.
+            let halves = unsafe { round_lanes::<WIDE>(values, row, 24 * index) };
+            rounded[at..at + LANES].copy_from_slice(&halves);
+            let again = unsafe { expand_lanes::<WIDE>(&halves) };
             assert_eq!(bits(&again), bits(&expanded(&rounded[at..at + LANES])));
         }
     }

@@ -178,7 +178,7 @@ fn cost(from: &Mark, to: &Mark) -> StepCost {
         shares: StepShares {
             compute: share(0),
             read_wait: share(2),
-            write_wait: share(3),
+            buffer_wait: share(3),
             comm_wait: share(4),
         },
     }

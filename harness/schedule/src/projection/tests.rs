@@ -98,7 +98,7 @@ fn where_computing_takes_no_time_a_step_takes_its_bytes_over_the_bandwidth() {
         near(prediction.bytes_written_per_step as f64, written, 0.02);
         near(prediction.step_time_s, read / 2e9 + written / 0.5e9, 0.03);
         assert_eq!(prediction.bottleneck, Bottleneck::DiskWrite);
-        near(prediction.shares.read_wait + prediction.shares.write_wait, 1.0, 0.01);
+        near(prediction.shares.read_wait + prediction.shares.buffer_wait, 1.0, 0.01);
     }
 }
 

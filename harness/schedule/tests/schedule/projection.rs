@@ -23,7 +23,7 @@ fn every_plan_can_be_replayed_and_moves_the_bytes_it_says() {
             assert_eq!(prediction.method, Method::Replay);
             assert!(prediction.step_time_s > 0.0 && prediction.step_time_s < 1.0, "{prediction:?}");
             let shares = prediction.shares;
-            let all = shares.compute + shares.read_wait + shares.write_wait + shares.comm_wait;
+            let all = shares.compute + shares.read_wait + shares.buffer_wait + shares.comm_wait;
             assert!(all > 0.2 && all <= 1.0 + 1e-6, "{prediction:?}");
             let traffic = plan.traffic(StorageMode::Direct);
             let moved = prediction.bytes_read_per_step + prediction.bytes_written_per_step;

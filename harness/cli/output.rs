@@ -1,0 +1,38 @@
+//! What the program prints, where its reader may have gone away: `spillbench plan … | head`.
+//!
+//! These take the place of the standard library's macros, which panic then.
+
+use std::{
+    fmt,
+    io::{ErrorKind, Write, stderr, stdout},
+    process,
+};
+
+/// 128 + SIGPIPE: what a shell says of a program that a closed pipe has ended.
+const CLOSED_PIPE: i32 = 141;
+
+/// Prints a line on standard output; ends the program where nobody reads it any more.
+macro_rules! println {
+    () => { $crate::output::line(format_args!("")) };
+    ($($part:tt)*) => { $crate::output::line(format_args!($($part)*)) };
+}
+
+/// Prints a line on standard error; what cannot be said there is no reason to stop.
+macro_rules! eprintln {
+    ($($part:tt)*) => { $crate::output::diagnostic(format_args!($($part)*)) };
+}
+
+pub fn line(text: fmt::Arguments<'_>) {
+    match writeln!(stdout(), "{text}") {
+        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => process::exit(CLOSED_PIPE),
+        Err(cause) => {
+            diagnostic(format_args!("error: cannot write to standard output: {cause}"));
+            process::exit(1);
+        }
+        Ok(()) => {}
+    }
+}
+
+pub fn diagnostic(text: fmt::Arguments<'_>) {
+    let _ = writeln!(stderr(), "{text}");
+}

@@ -95,10 +95,13 @@ impl DiskProbe {
         Ok(probe)
     }
 
-    /// The file under these settings, its buffers mapped. One at a time.
+    /// The file under these settings, its buffers in memory. One at a time.
     ///
     /// # Errors
     /// As for [`DirectStore::recover`].
+    ///
+    /// # Panics
+    /// Never: a new panel has one holder.
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
         let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
         let buffers = 2 * ahead + 4;
@@ -110,8 +113,12 @@ impl DiskProbe {
             path: self.folder.clone(),
             cause: Arc::new(std::io::ErrorKind::NotFound.into()),
         })?;
-        let mapped: Result<Vec<_>, _> = (0..buffers).map(|_| store.allocate(ExtentId(0))).collect();
-        drop(mapped?);
+        // Touched, or the first reads would wait for the kernel to find and clear pages.
+        let mut panels = (0..buffers).map(|_| store.allocate(ExtentId(0))).collect::<Result<Vec<_>, _>>()?;
+        for panel in &mut panels {
+            Arc::get_mut(panel).expect("a new panel has one holder").as_f32_mut().fill(0.0);
+        }
+        drop(panels);
         Ok(Streamer { store, extents: self.extents.len() as u32, ahead: ahead as usize, next: 0 })
     }
 

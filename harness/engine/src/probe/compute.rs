@@ -11,7 +11,7 @@ use spillbench_schema::{
     machine::{Product, ProductRates},
 };
 
-use super::{ROUNDS, median, rate, rounded};
+use super::{median, rate, rounded};
 
 /// Samples of a product.
 const ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
@@ -25,8 +25,9 @@ pub const WIDEST: usize = 2048;
 /// Layers take turns until they are larger than any cache, where they are to come from memory.
 const COLD_BYTES: usize = 128 << 20;
 
-/// The shortest time that a point of the table is measured over.
-const SECONDS: f64 = 0.04;
+/// The shortest time that a point of the table is measured over, in each round; the median counts.
+const SECONDS: f64 = 0.05;
+const ROUNDS: usize = 5;
 
 /// The table of rates, for each pool of that many threads.
 pub fn products(pools: &[(usize, ThreadPool)]) -> Vec<ProductRates> {

@@ -27,8 +27,10 @@ const CHUNKS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
 /// How long one setting is streamed.
 const STREAM: Duration = Duration::from_millis(200);
 
-/// How long streaming and computing go on together.
-const TOGETHER: Duration = Duration::from_millis(500);
+/// How long streaming, computing and both go on in a round. Rates change from second to second, so rounds are short and
+/// many, and their sums are compared.
+const TOGETHER: Duration = Duration::from_millis(250);
+const TOGETHER_ROUNDS: usize = 8;
 
 /// What training uses unless told otherwise.
 const USUAL_DEPTH: usize = 32;
@@ -88,12 +90,12 @@ pub fn measure(
 
 /// What streaming leaves of computing, and computing of streaming: products as in a step, a sweep's mix of I/O.
 fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), EngineError> {
-    const ROWS: usize = 128;
+    const ROWS: usize = 64;
     let mut layers = Layers::new(WIDEST);
     let mut step = || Product::ALL.iter().map(|product| layers.multiply(*product, ROWS)).sum();
     let mut compute = || pool.install(|| rate(TOGETHER.as_secs_f64(), &mut step));
-    let (mut computing, mut streaming) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    let (mut alone, mut both) = ((0.0, 0.0), (0.0, 0.0));
+    for _ in 0..TOGETHER_ROUNDS {
         let start = Instant::now();
         let disk_alone = streamer.stream(Mix::TwoReadsOneWrite, || start.elapsed() < TOGETHER)?;
         let compute_alone = compute();
@@ -106,9 +108,9 @@ fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), En
             (computed, stream.join())
         });
         let streamed = streamed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        computing.push(computed / compute_alone);
-        streaming.push(streamed / disk_alone);
+        alone = (alone.0 + compute_alone, alone.1 + disk_alone);
+        both = (both.0 + computed, both.1 + streamed);
     }
-    let share = |ratios| rounded(median(ratios).min(1.0));
-    Ok((share(computing), share(streaming)))
+    let share = |both: f64, alone: f64| rounded((both / alone).min(1.0));
+    Ok((share(both.0, alone.0), share(both.1, alone.1)))
 }

@@ -1,4 +1,4 @@
-//! How fast this machine is now, beside when it was probed: a few of the probe's figures, measured again in about a second.
+//! How fast this machine is now, beside when it was probed: a few of the probe's figures, measured again in a second or two.
 
 use std::{
     path::Path,
@@ -10,21 +10,23 @@ use spillbench_schema::{
     config::{StorageConfig, StorageMode},
     machine::{DiskRates, DiskSpeed, Product, Speed},
 };
-use spillbench_storage::{DiskProbe, Mix};
+use spillbench_storage::{DiskProbe, Mix, StorageError};
 
 use super::{
-    ROUNDS,
     compute::{Layers, WIDEST},
-    median, pool, rate,
+    pool, rate,
 };
 use crate::EngineError;
 
 /// Samples of the products.
 const ROWS: usize = 64;
 
-/// How long a product is measured in each round, in seconds, and a stream.
+/// How long a product is measured in each round, in seconds, and a stream. Rates go up and down within a second, so
+/// there are many rounds, and their mean counts.
 const PRODUCT_S: f64 = 0.03;
+const PRODUCT_ROUNDS: usize = 10;
 const STREAM: Duration = Duration::from_millis(100);
+const STREAM_ROUNDS: usize = 5;
 
 /// Bytes that are streamed.
 const STREAMED: u64 = 256 << 20;
@@ -35,12 +37,15 @@ const STREAMED: u64 = 256 << 20;
 /// # Errors
 /// As for [`probe`](super::probe()).
 pub fn speed(machine: &Machine, storage: &StorageConfig, dir: &Path) -> Result<Speed, EngineError> {
-    let compute = compute(machine)?;
     let rates = match storage.mode {
         StorageMode::Direct => machine.disk.nearest(storage.queue_depth, storage.chunk.0),
         StorageMode::Memory | StorageMode::Mmap | StorageMode::Buffered => None,
     };
-    Ok(Speed { compute, disk: rates.map(|rates| disk(rates, dir)).transpose()? })
+    // What writing the file leaves the drive to do is done while the cores are measured.
+    let file = rates.map(|_| DiskProbe::prepare(dir, STREAMED)).transpose()?;
+    let compute = compute(machine)?;
+    let disk = rates.zip(file).map(|(rates, file)| disk(rates, &file)).transpose()?;
+    Ok(Speed { compute, disk })
 }
 
 /// The three products of large layers by all cores: the geometric mean of their speeds.
@@ -49,30 +54,31 @@ fn compute(machine: &Machine) -> Result<f64, EngineError> {
     let mut layers = Layers::new(WIDEST);
     let described = spillbench_schedule::projection::rates::Rates::new(machine);
     let bytes = Bytes(4 * (WIDEST * WIDEST) as u64);
-    let mut rounds = Product::ALL.map(|_| Vec::with_capacity(ROUNDS));
-    for _ in 0..ROUNDS {
-        for (product, rates) in Product::ALL.into_iter().zip(&mut rounds) {
-            rates.push(pool.install(|| rate(PRODUCT_S, || layers.multiply(product, ROWS))));
+    let mut sums = Product::ALL.map(|_| 0.0);
+    for _ in 0..PRODUCT_ROUNDS {
+        for (product, sum) in Product::ALL.into_iter().zip(&mut sums) {
+            *sum += pool.install(|| rate(PRODUCT_S, || layers.multiply(product, ROWS)));
         }
     }
-    let speeds = Product::ALL.into_iter().zip(rounds).map(|(product, rates)| {
-        median(rates) / described.product(product, ROWS as u64, bytes.0, machine.cores)
+    let speeds = Product::ALL.into_iter().zip(sums).map(|(product, sum)| {
+        sum / PRODUCT_ROUNDS as f64 / described.product(product, ROWS as u64, bytes.0, machine.cores)
     });
     Ok(speeds.product::<f64>().cbrt())
 }
 
-fn disk(described: &DiskRates, dir: &Path) -> Result<DiskSpeed, EngineError> {
-    let probe = DiskProbe::prepare(dir, STREAMED)?;
-    let mut streamer = probe.open(described.queue_depth, described.chunk.0)?;
-    let mut rates = [Mix::Read, Mix::OneReadOneWrite].map(|mix| (mix, Vec::with_capacity(ROUNDS)));
-    for _ in 0..ROUNDS {
-        for (mix, rates) in &mut rates {
+fn disk(described: &DiskRates, file: &DiskProbe) -> Result<DiskSpeed, StorageError> {
+    let mut streamer = file.open(described.queue_depth, described.chunk.0)?;
+    let mut sums = [Mix::Read, Mix::OneReadOneWrite].map(|mix| (mix, 0.0));
+    // One round to warm up.
+    for round in 0..=STREAM_ROUNDS {
+        for (mix, sum) in &mut sums {
             let start = Instant::now();
-            rates.push(streamer.stream(*mix, || start.elapsed() < STREAM)?);
+            let rate = streamer.stream(*mix, || start.elapsed() < STREAM)?;
+            *sum += if round > 0 { rate } else { 0.0 };
         }
     }
     let share = Mix::OneReadOneWrite.write_share();
-    let [read, mixed] = rates.map(|(_, rates)| median(rates) / 1e9);
+    let [read, mixed] = sums.map(|(_, sum)| sum / STREAM_ROUNDS as f64 / 1e9);
     Ok(DiskSpeed { read: read / described.read_gb_per_s, mixed: mixed / described.gb_per_s(share) })
 }
 

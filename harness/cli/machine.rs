@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use spillbench_runner::TrialFolder;
+use spillbench_runner::{RunnerError, TrialFolder};
 use spillbench_schema::{Machine, Rates, Trial};
 
 use crate::exit::Failure;
@@ -24,8 +24,29 @@ pub fn load(given: Option<&PathBuf>, results: &Path) -> Result<Option<Machine>, 
     Machine::load(path).map(Some).map_err(Failure::usage)
 }
 
+/// What a trial is planned with.
+#[derive(Clone, PartialEq)]
+pub struct PlannedWith {
+    pub rates: Rates,
+    /// Whether they are those with which the trial was begun.
+    pub kept: bool,
+}
+
 /// What a trial is planned with: what it was begun with where it is to go on, else what the machine does, else defaults.
-pub fn rates(trial: &Trial, place: Option<&TrialFolder>, machine: Option<&Machine>) -> Rates {
-    let kept = place.and_then(|place| place.rates_to_go_on_with(trial));
-    kept.or_else(|| Some(spillbench_engine::rates_on(machine?, trial))).unwrap_or_default()
+///
+/// # Errors
+/// What it was begun with cannot be read.
+pub fn rates(
+    trial: &Trial,
+    place: Option<&TrialFolder>,
+    machine: Option<&Machine>,
+) -> Result<PlannedWith, RunnerError> {
+    let kept = place.map(|place| place.rates_to_go_on_with(trial)).transpose()?.flatten();
+    Ok(match (kept, machine) {
+        (Some(rates), _) => PlannedWith { rates, kept: true },
+        (None, Some(machine)) => {
+            PlannedWith { rates: spillbench_engine::rates_on(machine, trial), kept: false }
+        }
+        (None, None) => PlannedWith { rates: Rates::default(), kept: false },
+    })
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use spillbench_runner::TrialFolder;
 use spillbench_schedule::{Plan, Policy, Rank, plan::Traffic, strategy::Order};
 use spillbench_schema::{
-    Bytes, Prediction, Rates, Trial,
+    Bytes, Prediction, Trial,
     config::StorageMode,
     prediction::{Bottleneck, Method},
 };
@@ -12,7 +12,7 @@ use spillbench_schema::{
 use crate::{
     arguments::PlanArguments,
     exit::{Exit, Failure},
-    machine,
+    machine::{self, PlannedWith},
 };
 
 /// Operations that are counted one by one; the bytes of longer runs are those of their steps, multiplied.
@@ -27,19 +27,19 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let machine = machine::load(arguments.machine.as_ref(), &arguments.study.results)?;
     let folder = arguments.study.folder(&study);
     let mut refused = 0;
-    // Seeds change nothing that is planned.
+    // Seeds change nothing that is planned but by the rates that a trial which goes on keeps.
     let mut seen = Vec::new();
     for trial in &study.trials {
-        let label = trial.label();
-        if seen.contains(&label) {
-            continue;
-        }
-        seen.push(label);
         // For a machine that is named, what was begun on this one does not matter.
         let place = TrialFolder::at(folder.join(trial.id()));
         let place = arguments.machine.is_none().then_some(&place);
-        let rates = machine::rates(trial, place, machine.as_ref());
-        match spillbench_engine::open_plan(trial, &rates) {
+        let with = machine::rates(trial, place, machine.as_ref())?;
+        let seen_as = (trial.label(), with.clone());
+        if seen.contains(&seen_as) {
+            continue;
+        }
+        seen.push(seen_as);
+        match spillbench_engine::open_plan(trial, &with.rates) {
             Ok(plan) => {
                 let traffic = plan.traffic_within(trial.config.storage.mode, COUNTED_OPERATIONS);
                 let prediction = machine
@@ -50,6 +50,7 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
                     continue;
                 }
                 print(trial, &plan, traffic.as_ref());
+                print_rates(&with);
                 match &prediction {
                     Some(prediction) => print_prediction(prediction, arguments.endurance),
                     None => println!("  times        no machine.json: run `spillbench probe` for times"),
@@ -128,7 +129,6 @@ fn print(trial: &Trial, plan: &Plan, traffic: Option<&Traffic>) {
         println!("  order        {how}: at least {bytes} and {:.3} s a step by counted work", price.seconds);
     }
     print_activations(plan, traffic);
-    print_rates(&plan.rates);
     let floor = Bytes(plan.floor_bytes_per_step(config.storage.mode));
     match traffic {
         Some(traffic) => {
@@ -155,14 +155,16 @@ fn print(trial: &Trial, plan: &Plan, traffic: Option<&Traffic>) {
 }
 
 /// What the ways to run the trial were weighed by.
-fn print_rates(rates: &Rates) {
+fn print_rates(with: &PlannedWith) {
+    let PlannedWith { rates, kept } = with;
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     println!(
-        "  rates        {:.2} GB/s read, {:.2} GB/s written, {:.1} GFLOP/s: {}",
+        "  rates        {:.2} GB/s read, {:.2} GB/s written, {:.1} GFLOP/s: {}{}",
         gigabytes(rates.read_bytes_per_s),
         gigabytes(rates.write_bytes_per_s),
         rates.flops_per_s as f64 / 1e9,
-        rates.machine.as_deref().unwrap_or("the defaults, as this machine was not probed")
+        rates.machine.as_deref().unwrap_or("the defaults, for a machine that was not probed"),
+        if *kept { "; with these the trial was begun" } else { "" }
     );
 }
 

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::Context;
 use serde_json::json;
 use spillbench_report::Results;
-use spillbench_runner::{Display, Interrupt, Options, Planned, Style, TrialFolder};
+use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
 use spillbench_schema::{
     Machine, Prediction, Rates, Study, Trial,
     config::{DataConfig, DataSource},
@@ -22,18 +22,21 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
     refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
-    let planned = |trial: &Trial| {
+    let rates = |trial: &Trial| {
         let place = TrialFolder::at(folder.join(trial.id()));
-        let rates = machine::rates(trial, (!arguments.fresh).then_some(&place), machine.as_ref());
-        let prediction = machine.as_ref().and_then(|machine| prediction(trial, &rates, machine, &place));
-        Planned { rates, prediction }
+        Ok(machine::rates(trial, (!arguments.fresh).then_some(&place), machine.as_ref())?.rates)
+    };
+    let predict = |trial: &Trial, rates: &Rates| {
+        let place = TrialFolder::at(folder.join(trial.id()));
+        machine.as_ref().and_then(|machine| prediction(trial, rates, machine, &place))
     };
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program's own file")?,
         results: arguments.study.results.clone(),
         scenario,
-        planned: &planned,
+        rates: &rates,
+        predict: &predict,
         fail_fast: arguments.fail_fast,
         fresh: arguments.fresh,
         timeout: arguments.timeout.map(Duration::from_secs),
@@ -67,7 +70,11 @@ fn prediction(trial: &Trial, rates: &Rates, machine: &Machine, place: &TrialFold
     let plan = spillbench_engine::open_plan(trial, rates).ok()?;
     let state = place.state(trial);
     let dir = state.parent().unwrap_or(&state);
-    let speed = spillbench_engine::speed(machine, &trial.config.storage, dir).ok();
+    let speed = spillbench_engine::speed(machine, &trial.config.storage, dir)
+        .map_err(|error| {
+            eprintln!("predicted at the probed speed, as that of the moment is not to be had: {error}")
+        })
+        .ok();
     let machine = match &speed {
         Some(speed) => machine.clone().at(speed),
         None => machine.clone(),
@@ -83,7 +90,7 @@ fn refuse_what_cannot_run(
     machine: Option<&Machine>,
 ) -> Result<(), Failure> {
     let folder = arguments.study.folder(study);
-    // Seeds change nothing that is planned.
+    // Seeds change nothing that is planned but by the rates that a trial which goes on keeps.
     let mut seen: Vec<(String, Rates)> = Vec::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
@@ -92,7 +99,8 @@ fn refuse_what_cannot_run(
         if place.summary().is_some() {
             continue;
         }
-        let seen_as = (trial.label(), machine::rates(trial, (!arguments.fresh).then_some(&place), machine));
+        let rates = machine::rates(trial, (!arguments.fresh).then_some(&place), machine)?.rates;
+        let seen_as = (trial.label(), rates);
         if seen.contains(&seen_as) {
             continue;
         }

@@ -6,8 +6,6 @@ use std::{
     process::Command,
 };
 
-use super::eventually;
-
 /// A group of processes whose memory the kernel limits, swap included; removed when dropped, with what runs in it
 /// killed.
 pub struct MemoryGroup {
@@ -65,7 +63,9 @@ impl MemoryGroup {
                 Swap::Zero => 0,
             };
             match group.write(name, bytes) {
-                Err(cause) if group.folder.join(name).exists() => return Err(refused(name, cause)),
+                Err(cause) if group.folder.join(name).exists() || has_swap() => {
+                    return Err(refused(name, cause));
+                }
                 _ => {}
             }
         }
@@ -106,16 +106,25 @@ impl MemoryGroup {
     }
 }
 
+/// Whether memory that a group may not have could go to swap.
+fn has_swap() -> bool {
+    fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1)
+}
+
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        let processes = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        for process in processes.lines() {
-            // It may have ended by now.
-            let _ = Command::new("kill").args(["-KILL", process]).status();
+        // A group is busy until the last of its processes is gone. What stays tells its name.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.folder).is_ok() || !self.folder.exists() {
+                return;
+            }
+            let processes = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
+            for process in processes.lines() {
+                // It may have ended by now.
+                let _ = Command::new("kill").args(["-KILL", process]).status();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        // A group is busy until the last of its processes is gone.
-        eventually("the memory group is removed", || {
-            fs::remove_dir(&self.folder).is_ok() || !self.folder.exists()
-        });
+        eprintln!("{} cannot be removed", self.folder.display());
     }
 }

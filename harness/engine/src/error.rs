@@ -22,7 +22,7 @@ pub enum EngineError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// What a store read is not what it wrote, in a run that has committed a generation.
-    #[error("{cause}; the last generation is the one after step {step}")]
+    #[error("{cause} (last generation: after step {step})")]
     Corrupt {
         /// What is corrupt, and whether the generation is.
         cause: StorageError,

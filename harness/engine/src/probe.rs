@@ -1,7 +1,7 @@
 //! Measures this machine, for the cost model: what the kernels compute, what memory and disk move, in a second.
 //!
-//! Everything is measured through the code that training uses, several times in rounds, and the median counts: load
-//! that comes and goes falls on all figures alike.
+//! Everything is measured through the code that training uses, several times in rounds, of which the median or the sum counts:
+//! load that comes and goes falls on all figures alike.
 
 mod compute;
 mod disk;
@@ -38,7 +38,7 @@ pub enum ProbeStage {
     Together,
 }
 
-/// Rounds of everything; the median counts.
+/// Rounds of what does not say otherwise; the median counts.
 const ROUNDS: usize = 3;
 
 /// Measures this machine, and the disk of the folder `dir` with a file that holds `bytes`; the file is removed.

@@ -98,19 +98,21 @@ impl TrialFolder {
     }
 
     /// Makes the folder ready for the trial's process. What an interrupted run left is kept where the trial can go on
-    /// from it, the rates it was planned with included, unless it is to start `fresh`; else it is removed.
+    /// from it, the rates it was planned with included, unless it is to start `fresh`; else it is removed. Returns
+    /// whether the trial starts anew.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or what the trial was planned with cannot be read.
     pub fn prepare(
         &self,
         trial: &Trial,
         scenario: &[u8],
         rates: &Rates,
         fresh: bool,
-    ) -> Result<(), RunnerError> {
-        if !fresh && self.rates_to_go_on_with(trial).is_some() {
-            return self.remove_failure();
+    ) -> Result<bool, RunnerError> {
+        if !fresh && self.rates_to_go_on_with(trial)?.is_some() {
+            self.remove_failure()?;
+            return Ok(false);
         }
         self.remove_state(trial)?;
         match fs::remove_dir_all(&self.path) {
@@ -122,15 +124,20 @@ impl TrialFolder {
         fs::create_dir(&self.path).context("create", &self.path)?;
         write_atomically(&self.path.join("scenario.yaml"), scenario)?;
         write_json(&self.path.join(RATES), rates)?;
-        write_atomically(&self.path.join(RESOLVED), trial.resolved_yaml().as_bytes())
+        write_atomically(&self.path.join(RESOLVED), trial.resolved_yaml().as_bytes())?;
+        Ok(true)
     }
 
     /// What the trial was planned with, where what is here is of a trial that commits generations, and of exactly this
     /// one: what was learned of the machine since does not change its extents.
-    pub fn rates_to_go_on_with(&self, trial: &Trial) -> Option<Rates> {
+    ///
+    /// # Errors
+    /// It cannot be read, though there is a state that was made with it.
+    pub fn rates_to_go_on_with(&self, trial: &Trial) -> Result<Option<Rates>, RunnerError> {
         let resumable = trial.config.storage.generations.is_some()
+            && self.state(trial).exists()
             && fs::read(self.path.join(RESOLVED)).is_ok_and(|text| text == trial.resolved_yaml().as_bytes());
-        if resumable { self.rates().ok() } else { None }
+        resumable.then(|| self.rates()).transpose()
     }
 
     /// What the trial is planned with.
@@ -140,7 +147,7 @@ impl TrialFolder {
     pub fn rates(&self) -> Result<Rates, RunnerError> {
         let path = self.path.join(RATES);
         let read = || Ok(serde_json::from_slice(&fs::read(&path)?)?);
-        read().context("read", &path)
+        read().context("read (without it the trial cannot go on; `run --fresh` starts it again)", &path)
     }
 
     fn remove_failure(&self) -> Result<(), RunnerError> {

@@ -15,4 +15,4 @@ pub use child::{ChildLine, watch_parent};
 pub use display::{Display, Style};
 pub use error::RunnerError;
 pub use folder::{StudyFolder, TrialFolder, write_atomically};
-pub use study::{Interrupt, Options, Outcome, Planned, run};
+pub use study::{Interrupt, Options, Outcome, run};

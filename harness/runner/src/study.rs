@@ -31,23 +31,16 @@ pub struct Options<'a> {
     pub results: PathBuf,
     /// The scenario file as written.
     pub scenario: Vec<u8>,
-    /// What is planned of a trial that is about to run.
-    pub planned: &'a dyn Fn(&Trial) -> Planned,
+    /// What a trial is planned with: what it was begun with, where it is to go on.
+    pub rates: &'a dyn Fn(&Trial) -> Result<Rates, RunnerError>,
+    /// What the cost model says of a trial that is about to start, where it can be asked.
+    pub predict: &'a dyn Fn(&Trial, &Rates) -> Option<Prediction>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
     pub fresh: bool,
     /// The longest a trial may take.
     pub timeout: Option<Duration>,
-}
-
-/// What is planned of a trial.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Planned {
-    /// What the machine is taken to do in a second.
-    pub rates: Rates,
-    /// What the cost model says, where it was asked.
-    pub prediction: Option<Prediction>,
 }
 
 /// What became of a study's trials.
@@ -141,13 +134,18 @@ fn run_trial(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
-    let planned = (options.planned)(trial);
-    place.prepare(trial, &options.scenario, &planned.rates, options.fresh)?;
-    if let Some(prediction) = &planned.prediction {
-        place.predict(prediction)?;
+    let rates = (options.rates)(trial)?;
+    let anew = place.prepare(trial, &options.scenario, &rates, options.fresh)?;
+    display.started(trial);
+    // Of a trial that goes on, what was said before its first part stands.
+    let prediction = if anew { (options.predict)(trial, &rates) } else { None };
+    if interrupt.is_set() {
+        return Ok(None);
+    }
+    if let Some(prediction) = prediction {
+        place.predict(&prediction)?;
     }
     let started = Instant::now();
-    display.started(trial);
     let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {
         if line.resumed {
             display.resumed(trial, &line);

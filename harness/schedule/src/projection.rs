@@ -22,7 +22,7 @@ use spillbench_schema::{
     prediction::{Bottleneck, Method, StepShares},
 };
 
-use self::{disk::DiskModel, rates::Rates};
+use self::{disk::DiskModel, rates::MachineTables};
 use crate::{extent::ExtentKind, plan::Plan};
 
 /// What the program itself takes beside what is planned: code, stacks, tables.
@@ -58,7 +58,7 @@ pub fn project(plan: &Plan, config: &Config, machine: &Machine) -> Prediction {
 }
 
 fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u64) -> Prediction {
-    let rates = Rates::new(machine);
+    let rates = MachineTables::new(machine);
     let disk = DiskModel::new(plan, config, &rates);
     let replayed = replay::replay(plan, config, &rates, &disk, operations);
     let method = if replayed.is_some() { Method::Replay } else { Method::ClosedForm };
@@ -108,7 +108,7 @@ fn bottleneck(step: &StepCost) -> Bottleneck {
 }
 
 /// Initial weights drawn and written, what is pinned read, all read again and hashed at the end.
-fn set_up_s(plan: &Plan, rates: &Rates, disk: &DiskModel, initial_bytes: u64) -> f64 {
+fn set_up_s(plan: &Plan, rates: &MachineTables, disk: &DiskModel, initial_bytes: u64) -> f64 {
     let weights = plan.bytes_of(ExtentKind::Weights) as f64;
     let parameters = plan.network.parameters() as f64;
     let drawn_s = parameters / (DRAWN_PER_S * rates.cores() as f64);

@@ -1,10 +1,6 @@
 //! The rates that a plan is made with: of a described machine, as this trial would use it.
 
-use spillbench_schema::{
-    Machine, Rates,
-    config::Config,
-    machine::{DiskRates, Product},
-};
+use spillbench_schema::{Machine, Rates, config::Config, machine::Product};
 
 use crate::{
     network::{LayerKind, Network},
@@ -14,7 +10,7 @@ use crate::{
 /// What a machine does in a second for a trial, where ranks have `cores` between them: the disk alone at its queue depth
 /// and chunk, and the three products of a training step, each layer's weighted by its operations.
 pub fn rates_on(machine: &Machine, config: &Config, cores: usize) -> Rates {
-    let disk = asked_most_alike(&machine.disk.rates, config);
+    let disk = machine.disk.nearest(config.storage.queue_depth, config.storage.chunk.0);
     let bytes_per_s = |gb_per_s: f64| ((gb_per_s * 1e9).round() as u64).max(1);
     Rates {
         machine: Some(machine.name.clone()),
@@ -24,19 +20,6 @@ pub fn rates_on(machine: &Machine, config: &Config, cores: usize) -> Rates {
     }
 }
 
-/// The figures for the nearest chunk and, of those, the nearest queue depth.
-fn asked_most_alike<'a>(rates: &'a [DiskRates], config: &Config) -> Option<&'a DiskRates> {
-    let far = |one: f64, other: f64| (one / other).ln().abs();
-    let distance = |rates: &DiskRates| {
-        let chunk = far(rates.chunk.0 as f64, config.storage.chunk.0 as f64);
-        (chunk, far(rates.queue_depth as f64, config.storage.queue_depth as f64))
-    };
-    rates.iter().min_by(|one, other| {
-        let ((chunk, depth), (other_chunk, other_depth)) = (distance(one), distance(other));
-        chunk.total_cmp(&other_chunk).then(depth.total_cmp(&other_depth))
-    })
-}
-
 fn flops_per_s(machine: &Machine, config: &Config, cores: usize) -> f64 {
     let mut network = Network::new(&config.network);
     strategy::add_heads(&mut network, &config.parallelism);
@@ -44,7 +27,7 @@ fn flops_per_s(machine: &Machine, config: &Config, cores: usize) -> f64 {
     let threads = ranks * config.execution.threads.unwrap_or((cores / ranks).max(1));
     let train = &config.train;
     let rows = train.batch_size.div_ceil(train.shards).div_ceil(train.micro_batches) as u64;
-    let table = projection::rates::Rates::new(machine);
+    let table = projection::rates::MachineTables::new(machine);
     let (mut flops, mut seconds) = (0.0, 0.0);
     for layer in network.layers().iter().filter(|layer| matches!(layer.kind, LayerKind::Linear(_))) {
         let panel = network.panel(crate::PanelId(layer.panels.start));

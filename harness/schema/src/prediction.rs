@@ -52,7 +52,6 @@ pub struct StepShares {
     /// Waiting for a read.
     pub read_wait: f64,
     /// Waiting for memory to read into, which a write under way has yet to free.
-    #[serde(alias = "write_wait")]
     pub buffer_wait: f64,
     /// Waiting for another rank.
     pub comm_wait: f64,

@@ -354,6 +354,19 @@ fn what_is_wrong_with_arms_and_matrix_is_told() {
         ],
     );
     check(
+        "arms for a matrix without keys",
+        &[
+            (
+                "  grid:\n    parallelism.layerwise.interval: [1, 5, 10, 100, 1000]   # applies to the arms that have the key\n",
+                "",
+            ),
+            ("  seeds: 5", "  arms: [single]\n  seeds: 5"),
+        ],
+        &[
+            "s.yaml:25:10: `matrix.arms` names arms for `grid` and `zip`, of which there are none; every arm runs with every seed",
+        ],
+    );
+    check(
         "a seed twice",
         &[("seeds: 5", "seeds: [1, 2, 1]")],
         &["s.yaml:27:17: `matrix.seeds` has the value 1 twice; remove one"],

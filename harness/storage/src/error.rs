@@ -56,7 +56,10 @@ pub enum StorageError {
         cause: Arc<io::Error>,
     },
     /// The file ends before the extent does.
-    #[error("{path} ends at offset {offset}, inside {extent}: the file was truncated after it was reserved")]
+    #[error(
+        "{path} ends at offset {offset}, inside {extent}: the file was truncated after it was reserved; start again \
+         with `spillbench run --fresh`"
+    )]
     EndOfFile {
         /// The file.
         path: PathBuf,

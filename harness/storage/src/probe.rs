@@ -79,7 +79,8 @@ impl DiskProbe {
         let extents = (0..count)
             .map(|index| ExtentSpec { name: format!("extent {index}"), bytes: EXTENT_BYTES })
             .collect();
-        let folder = dir.join(format!("spillbench-probe-{}", std::process::id()));
+        remove_leftovers(dir);
+        let folder = dir.join(format!("{FOLDER}{}", std::process::id()));
         space::check(&folder, 2 * count * EXTENT_BYTES)?;
         let probe = Self { folder, extents };
         let options = DirectOptions { generations: true, ..DirectOptions::new(8 * EXTENT_BYTES) };
@@ -125,6 +126,21 @@ impl DiskProbe {
     /// The file system, and the device below it.
     pub fn filesystem(&self) -> String {
         filesystem::describe(&self.folder)
+    }
+}
+
+/// What the folder of a probe is called, before the number of its process.
+const FOLDER: &str = "spillbench-probe-";
+
+/// Removes what processes left that were killed while they measured.
+fn remove_leftovers(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+            // What cannot be removed stays, in a folder whose name says what it is.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -209,6 +225,8 @@ mod tests {
     #[test]
     fn every_mix_streams_and_the_file_is_gone_afterwards() {
         let dir = tempfile::tempdir().unwrap();
+        // No process has this number: the largest is 2²².
+        std::fs::create_dir(dir.path().join("spillbench-probe-99999999")).unwrap();
         let probe = match DiskProbe::prepare(dir.path(), 64 << 20) {
             Err(StorageError::DirectRefused { .. }) => {
                 return eprintln!("skipped: the temporary folder refuses direct I/O");

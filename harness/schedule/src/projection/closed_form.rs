@@ -3,11 +3,11 @@
 
 use spillbench_schema::{event::Split, machine::Product, prediction::StepShares};
 
-use super::{StepCost, disk::DiskModel, rates::Rates};
+use super::{StepCost, disk::DiskModel, rates::MachineTables};
 use crate::{extent::ExtentKind, network::Network, plan::Plan};
 
 /// The cost of a step.
-pub(super) fn step(plan: &Plan, rates: &Rates, disk: &DiskModel) -> StepCost {
+pub(super) fn step(plan: &Plan, rates: &MachineTables, disk: &DiskModel) -> StepCost {
     let timeline = &plan.timeline;
     let batch = timeline.batch_size as f64;
     let threads = plan.threads.min(rates.cores());
@@ -62,7 +62,7 @@ pub(super) fn step(plan: &Plan, rates: &Rates, disk: &DiskModel) -> StepCost {
 }
 
 /// Seconds of one evaluation of a split.
-pub(super) fn evaluation_s(plan: &Plan, split: Split, rates: &Rates, disk: &DiskModel) -> f64 {
+pub(super) fn evaluation_s(plan: &Plan, split: Split, rates: &MachineTables, disk: &DiskModel) -> f64 {
     let timeline = &plan.timeline;
     let samples = timeline.split_samples(split) as f64;
     let threads = plan.threads.min(rates.cores());
@@ -98,7 +98,7 @@ fn moved(plan: &Plan) -> [f64; 2] {
 }
 
 /// Ranks that compute at once, as far as there are cores for them.
-fn concurrent_ranks(plan: &Plan, rates: &Rates) -> f64 {
+fn concurrent_ranks(plan: &Plan, rates: &MachineTables) -> f64 {
     let room = (rates.cores() as f64 / plan.threads as f64).max(1.0);
     plan.strategy().speedup_bound().min(room).max(1.0)
 }

@@ -5,12 +5,12 @@ use spillbench_schema::{
     machine::DiskRates,
 };
 
-use super::rates::{Rates, clamped};
+use super::rates::{MachineTables, clamped};
 use crate::plan::Plan;
 
 /// One disk, as a trial asks it.
 pub(super) struct DiskModel {
-    /// Rates by queue depth, ascending.
+    /// MachineTables by queue depth, ascending.
     depths: Vec<DiskRates>,
     queue_depth: usize,
     chunk: u64,
@@ -20,7 +20,7 @@ pub(super) struct DiskModel {
 }
 
 impl DiskModel {
-    pub fn new(plan: &Plan, config: &Config, rates: &Rates) -> Self {
+    pub fn new(plan: &Plan, config: &Config, rates: &MachineTables) -> Self {
         let (queue_depth, chunk) = (config.storage.queue_depth, config.storage.chunk.0);
         let disk = rates.disk();
         let extents = plan.disk_bytes();

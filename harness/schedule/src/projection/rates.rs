@@ -1,6 +1,6 @@
 //! A machine's tables, read at any point.
 //!
-//! Rates are straight lines between the given points on logarithmic axes. Beyond the outermost points a rate stays
+//! MachineTables are straight lines between the given points on logarithmic axes. Beyond the outermost points a rate stays
 //! what it was there, but along threads it is proportional.
 
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use spillbench_schema::{
 type Table = BTreeMap<usize, BTreeMap<u64, BTreeMap<usize, f64>>>;
 
 /// What a machine does in a second.
-pub struct Rates<'a> {
+pub struct MachineTables<'a> {
     machine: &'a Machine,
     products: [Table; 3],
 }
 
-impl<'a> Rates<'a> {
+impl<'a> MachineTables<'a> {
     /// The rates of a machine.
     pub fn new(machine: &'a Machine) -> Self {
         let products = Product::ALL.map(|product| {

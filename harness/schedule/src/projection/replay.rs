@@ -16,7 +16,7 @@ use super::{
     StepCost,
     disk::DiskModel,
     place::{Domain, Store, Target},
-    rates::Rates,
+    rates::MachineTables,
     work::{Work, begins_evaluation},
 };
 use crate::{
@@ -79,7 +79,7 @@ type Channel = VecDeque<f64>;
 
 struct Replay<'a> {
     plan: &'a Plan,
-    rates: &'a Rates<'a>,
+    rates: &'a MachineTables<'a>,
     disk: &'a DiskModel,
     stays: bool,
     now: f64,
@@ -107,7 +107,7 @@ struct Mark {
 pub(super) fn replay(
     plan: &Plan,
     config: &Config,
-    rates: &Rates,
+    rates: &MachineTables,
     disk: &DiskModel,
     most: u64,
 ) -> Option<StepCost> {

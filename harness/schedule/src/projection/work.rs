@@ -2,7 +2,7 @@
 
 use spillbench_schema::machine::Product;
 
-use super::rates::Rates;
+use super::rates::MachineTables;
 use crate::{
     extent::Extent,
     network::{LayerId, LayerKind, PanelId},
@@ -45,7 +45,7 @@ impl Work {
 
     /// Seconds that it takes by `threads` threads while `active` threads compute in all, these included; and of them
     /// those in which memory is the limit.
-    pub fn seconds(&self, rates: &Rates, threads: usize, active: usize) -> (f64, f64) {
+    pub fn seconds(&self, rates: &MachineTables, threads: usize, active: usize) -> (f64, f64) {
         let usable = active.min(rates.cores());
         let part = self.threads(threads) as f64 / active as f64;
         let memory = rates.memory(usable) * part;

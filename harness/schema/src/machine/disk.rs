@@ -72,14 +72,15 @@ impl Disk {
 }
 
 impl Disk {
-    /// The rates for the way of asking that is nearest to this one; none where none are given.
+    /// The rates for the nearest chunk and, of those, the nearest queue depth; none where none are given.
     pub fn nearest(&self, queue_depth: usize, chunk: u64) -> Option<&DiskRates> {
-        let distance = |rates: &DiskRates| {
-            let depths = (rates.queue_depth as f64 / queue_depth as f64).ln().abs();
-            let chunks = (rates.chunk.0 as f64 / chunk as f64).ln().abs();
-            depths + chunks
+        let far = |one: f64, other: f64| (one / other).ln().abs();
+        let chunk_of = |rates: &DiskRates| far(rates.chunk.0 as f64, chunk as f64);
+        let depth_of = |rates: &DiskRates| far(rates.queue_depth as f64, queue_depth as f64);
+        let compare = |one: &&DiskRates, other: &&DiskRates| {
+            chunk_of(one).total_cmp(&chunk_of(other)).then(depth_of(one).total_cmp(&depth_of(other)))
         };
-        self.rates.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)))
+        self.rates.iter().min_by(compare)
     }
 }
 

@@ -26,11 +26,10 @@ pub struct DiskSpeed {
 
 impl Machine {
     /// The machine with the rates of a moment. Writes alone, and other mixes, are taken to have changed as the mix
-    /// that was measured.
+    /// that was measured; memory's traffic, and what one thread reaches, as not at all.
     #[must_use]
     pub fn at(mut self, speed: &Speed) -> Self {
-        let products = self.compute.products.iter_mut().flat_map(|table| table.gflops.values_mut());
-        for rate in products.chain(&mut self.compute.peak_gflops) {
+        for rate in self.compute.products.iter_mut().flat_map(|table| table.gflops.values_mut()) {
             *rate *= speed.compute;
         }
         for (rates, speed) in

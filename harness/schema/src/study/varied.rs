@@ -94,10 +94,16 @@ impl<'a> Plan<'a> {
             let message = format!("there is no arm `{name}`{}", suggestion(name, &names));
             problems.push(Problem::new(&node.place, message));
         }
+        if let (Some([first, ..]), None) = (self.arms, self.keys().next()) {
+            let message =
+                "names arms for `grid` and `zip`, of which there are none; every arm runs with every seed";
+            problems.push(Problem::new(&first.place, format!("`matrix.arms` {message}")));
+        }
         for varied in self.keys() {
             if !arms.iter().any(|arm| self.takes(arm, varied)) {
                 let message = format!(
-                    "no arm has the key `{}`; select what it belongs to in an arm, or take it out of the matrix",
+                    "no arm{} has the key `{}`; select what it belongs to in an arm, or take it out of the matrix",
+                    if self.arms.is_some() { " of `matrix.arms`" } else { "" },
                     varied.key
                 );
                 problems.push(Problem::new(varied.place, message));

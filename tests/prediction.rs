@@ -30,7 +30,7 @@ fn a_plan_predicts_for_the_machine_it_is_given_and_says_how_to_measure_this_one(
     let plan = study.spillbench("plan", &[]).expect(0, &[]).stdout;
     assert!(plan.contains("no machine.json: run `spillbench probe` for times"), "{plan}");
     assert!(!plan.contains("predicted"), "{plan}");
-    assert!(plan.contains("150.0 GFLOP/s: the defaults, as this machine was not probed"), "{plan}");
+    assert!(plan.contains("150.0 GFLOP/s: the defaults, for a machine that was not probed"), "{plan}");
     fs::write(study.path("server.yaml"), MACHINE).expect("a file");
     let with = ["--machine", "server.yaml", "--endurance", "600"];
     let plan = study.spillbench("plan", &with).expect(0, &[]).stdout;

@@ -149,7 +149,7 @@ fn a_byte_that_changed_on_disk_is_found_and_named_with_what_to_do() {
         "state/extents is corrupt: layer 0 panel 1 weights at offset ",
         "it is part of the last generation",
         "`spillbench run --fresh`",
-        "; the last generation is the one after step ",
+        "(last generation: after step ",
     ];
     for _ in 0..2 {
         study.spillbench("run", &[]).expect(100, &words);

@@ -85,7 +85,7 @@ fn what_was_spoiled_since_the_last_generation_is_told_so_and_the_next_run_ends_w
     for words in [
         "state/extents is corrupt: layer ",
         "run again to go on from there",
-        "the last generation is the one after step 4",
+        "(last generation: after step 4)",
     ] {
         assert!(message.contains(words), "`{words}` is not in: {message}");
     }

@@ -364,6 +364,7 @@ fn what_is_wrong_with_arms_and_matrix_is_told() {
         ],
         &[
             "s.yaml:25:10: `matrix.arms` names arms for `grid` and `zip`, of which there are none; every arm runs with every seed",
+            "s.yaml:31:78: the matrix has no key `interval` for arm `local_loss`; there are none",
         ],
     );
     check(

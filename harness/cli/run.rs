@@ -72,7 +72,7 @@ fn prediction(trial: &Trial, rates: &Rates, machine: &Machine, place: &TrialFold
     let dir = state.parent().unwrap_or(&state);
     let speed = spillbench_engine::speed(machine, &trial.config.storage, dir)
         .map_err(|error| {
-            eprintln!("predicted at the probed speed, as that of the moment is not to be had: {error}")
+            eprintln!("predicted at the probed speed, as that of the moment is not to be had: {error}");
         })
         .ok();
     let machine = match &speed {

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 
 /// One disk, as a trial asks it.
 pub(super) struct DiskModel {
-    /// MachineTables by queue depth, ascending.
+    /// Rates by queue depth, ascending.
     depths: Vec<DiskRates>,
     queue_depth: usize,
     chunk: u64,

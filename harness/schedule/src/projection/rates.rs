@@ -1,6 +1,6 @@
 //! A machine's tables, read at any point.
 //!
-//! MachineTables are straight lines between the given points on logarithmic axes. Beyond the outermost points a rate stays
+//! Rates are straight lines between the given points on logarithmic axes. Beyond the outermost points a rate stays
 //! what it was there, but along threads it is proportional.
 
 use std::collections::BTreeMap;

@@ -32,13 +32,13 @@ impl Machine {
         for rate in self.compute.products.iter_mut().flat_map(|table| table.gflops.values_mut()) {
             *rate *= speed.compute;
         }
-        for (rates, speed) in
-            self.disk.rates.iter_mut().flat_map(|rates| speed.disk.map(|speed| (rates, speed)))
-        {
-            rates.read_gb_per_s *= speed.read;
-            rates.write_gb_per_s *= speed.mixed;
-            for mixed in &mut rates.mixed {
-                mixed.gb_per_s *= speed.mixed;
+        if let Some(speed) = speed.disk {
+            for rates in &mut self.disk.rates {
+                rates.read_gb_per_s *= speed.read;
+                rates.write_gb_per_s *= speed.mixed;
+                for mixed in &mut rates.mixed {
+                    mixed.gb_per_s *= speed.mixed;
+                }
             }
         }
         self

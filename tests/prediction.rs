@@ -5,23 +5,12 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{SMALL, Study, json};
+use support::{MACHINE, SMALL, Study, json};
 
 const ARMS: &str = "
 arms:
   memory: {}
   direct: { storage: { mode: direct, memory_budget: 64MiB } }
-";
-
-const MACHINE: &str = "
-version: 1
-name: a machine by hand
-cores: 2
-memory: 8GiB
-compute: { products: [ { threads: 1, weights: 1MiB, gflops: { 1: 1, 64: 20 } } ] }
-memory_gb_per_s: { 1: 8 }
-hand_over_us: 5
-disk: { rates: [ { queue_depth: 32, chunk: 1MiB, read_gb_per_s: 2, write_gb_per_s: 1 } ] }
 ";
 
 #[test]
@@ -36,7 +25,7 @@ fn a_plan_predicts_for_the_machine_it_is_given_and_says_how_to_measure_this_one(
     let plan = study.spillbench("plan", &with).expect(0, &[]).stdout;
     for words in [
         "predicted    for a machine by hand",
-        "rates        2.00 GB/s read, 1.00 GB/s written, ",
+        "rates        3.00 GB/s read, 1.00 GB/s written, ",
         "GFLOP/s: a machine by hand",
         "limited by",
         "finish",
@@ -61,6 +50,9 @@ fn a_run_keeps_what_was_predicted_beside_what_was_measured() {
         let predicted = &summary["predicted"];
         assert_eq!(predicted["machine"], "a machine by hand", "{trial}");
         assert!(predicted["step_time_s"].as_f64().is_some_and(|seconds| seconds > 0.0), "{trial}");
+        let speed = |part: &str| predicted["speed"].pointer(part).and_then(Value::as_f64);
+        assert!(speed("/compute").is_some_and(|speed| speed > 0.0), "{predicted}");
+        assert_eq!(speed("/disk/read").is_some(), trial.starts_with("direct"), "{predicted}");
         let before = json(&study.trials()[&trial].join("predicted.json")).expect("saved before the run");
         assert_eq!(before, *predicted);
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use support::{SMALL, Study, eventually, json};
+use support::{MACHINE, SMALL, Study, eventually, json};
 
 /// Long enough to be met while it trains.
 const SLOW: &str = "
@@ -17,17 +17,6 @@ arms:
   slow:
     train: { steps: 5000, optimizer: { adam: { learning_rate: 0.0001 } } }
     storage: { mode: direct, memory_budget: 64MiB, generations: { every: 50 } }
-";
-
-const MACHINE: &str = "
-version: 1
-name: NAME
-cores: 2
-memory: 8GiB
-compute: { products: [ { threads: 1, weights: 1MiB, gflops: { 1: 1, 64: 20 } } ] }
-memory_gb_per_s: { 1: 8 }
-hand_over_us: 5
-disk: { rates: [ { queue_depth: 32, chunk: 1MiB, read_gb_per_s: 3, write_gb_per_s: 1 } ] }
 ";
 
 fn slow() -> Study {
@@ -166,7 +155,7 @@ fn a_trial_that_goes_on_is_planned_as_it_was_begun_whatever_was_measured_since()
     let machine = study.path("results/machine.json");
     let measured = |name: &str| {
         fs::create_dir_all(study.path("results")).expect("a folder");
-        fs::write(&machine, MACHINE.replace("NAME", name)).expect("written");
+        fs::write(&machine, MACHINE.replace("a machine by hand", name)).expect("written");
     };
     let planned = |arguments: &[&str]| {
         let plan = study.spillbench("plan", arguments).expect(0, &[]).stdout;
@@ -176,17 +165,32 @@ fn a_trial_that_goes_on_is_planned_as_it_was_begun_whatever_was_measured_since()
     assert_eq!(planned(&["--json"]), Value::Null, "the defaults");
     measured("early");
     cut_off(&study, "KILL");
+    let predicted = json(&folder(&study).join("predicted.json")).expect("what was said of it");
     measured("late");
     assert_eq!(planned(&["--json"]), "early");
     assert_eq!(planned(&["--json", "--machine", "results/machine.json"]), "late");
     study.spillbench("run", &[]).expect(0, &["resumed at step"]);
     assert_eq!(study.summaries()["slow-s1"]["weights_hash"], expected());
+    assert_eq!(study.summaries()["slow-s1"]["predicted"], predicted, "said before its first part");
     let kept = json(&folder(&study).join("rates.json")).expect("what it was planned with");
     assert_eq!((&kept["machine"], &kept["read_bytes_per_s"]), (&"early".into(), &3_000_000_000_u64.into()));
     // What is finished is finished.
     measured("later");
     study.spillbench("run", &[]).expect(0, &[]);
     assert_eq!(json(&folder(&study).join("rates.json")), Some(kept));
+}
+
+#[test]
+fn a_trial_that_lost_what_it_was_planned_with_is_left_as_it_is() {
+    let study = slow();
+    cut_off(&study, "KILL");
+    let rates = folder(&study).join("rates.json");
+    let kept = fs::read(&rates).expect("what it was planned with");
+    fs::remove_file(&rates).expect("removed");
+    study.spillbench("run", &[]).expect(1, &["rates.json", "`run --fresh`"]);
+    fs::write(&rates, kept).expect("written");
+    study.spillbench("run", &[]).expect(0, &["resumed at step"]);
+    assert_eq!(study.summaries()["slow-s1"]["weights_hash"], expected());
 }
 
 #[test]

@@ -22,13 +22,11 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
     refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
-    let rates = |trial: &Trial| {
-        let place = TrialFolder::at(folder.join(trial.id()));
-        Ok(machine::rates(trial, (!arguments.fresh).then_some(&place), machine.as_ref())?.rates)
+    let rates = |trial: &Trial, place: &TrialFolder| {
+        Ok(machine::rates(trial, (!arguments.fresh).then_some(place), machine.as_ref())?.rates)
     };
-    let predict = |trial: &Trial, rates: &Rates| {
-        let place = TrialFolder::at(folder.join(trial.id()));
-        machine.as_ref().and_then(|machine| prediction(trial, rates, machine, &place))
+    let predict = |trial: &Trial, place: &TrialFolder, rates: &Rates| {
+        prediction(trial, place, rates, machine.as_ref()?)
     };
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
@@ -66,7 +64,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
 
 /// What the cost model says of a trial that is about to run, at the machine's speed of this moment; where that cannot be
 /// measured, as it was probed.
-fn prediction(trial: &Trial, rates: &Rates, machine: &Machine, place: &TrialFolder) -> Option<Prediction> {
+fn prediction(trial: &Trial, place: &TrialFolder, rates: &Rates, machine: &Machine) -> Option<Prediction> {
     let plan = spillbench_engine::open_plan(trial, rates).ok()?;
     let state = place.state(trial);
     let dir = state.parent().unwrap_or(&state);

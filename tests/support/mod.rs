@@ -17,6 +17,18 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// A machine described by hand.
+pub const MACHINE: &str = "
+version: 1
+name: a machine by hand
+cores: 2
+memory: 8GiB
+compute: { products: [ { threads: 1, weights: 1MiB, gflops: { 1: 1, 64: 20 } } ] }
+memory_gb_per_s: { 1: 8 }
+hand_over_us: 5
+disk: { rates: [ { queue_depth: 32, chunk: 1MiB, read_gb_per_s: 3, write_gb_per_s: 1 } ] }
+";
+
 /// A network of some kilobytes that trains in milliseconds; arms, matrix and claims are to be added.
 pub const SMALL: &str = "
 schema_version: 1

@@ -1,7 +1,7 @@
 //! Measures this machine, for the cost model: what the kernels compute, what memory and disk move, in a second.
 //!
-//! Everything is measured through the code that training uses, several times in rounds, of which the median or the sum counts:
-//! load that comes and goes falls on all figures alike.
+//! Everything is measured through the code that training uses, several times in rounds, of which the median or the sum
+//! counts: load that comes and goes falls on all figures alike.
 
 mod compute;
 mod disk;

@@ -32,9 +32,9 @@ pub struct Options<'a> {
     /// The scenario file as written.
     pub scenario: Vec<u8>,
     /// What a trial is planned with: what it was begun with, where it is to go on.
-    pub rates: &'a dyn Fn(&Trial) -> Result<Rates, RunnerError>,
+    pub rates: &'a dyn Fn(&Trial, &TrialFolder) -> Result<Rates, RunnerError>,
     /// What the cost model says of a trial that is about to start, where it can be asked.
-    pub predict: &'a dyn Fn(&Trial, &Rates) -> Option<Prediction>,
+    pub predict: &'a dyn Fn(&Trial, &TrialFolder, &Rates) -> Option<Prediction>,
     /// Stop at the first failed trial.
     pub fail_fast: bool,
     /// Start trials that were cut off again, and not from their last generation.
@@ -134,11 +134,11 @@ fn run_trial(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
-    let rates = (options.rates)(trial)?;
+    let rates = (options.rates)(trial, place)?;
     let anew = place.prepare(trial, &options.scenario, &rates, options.fresh)?;
     display.started(trial);
     // Of a trial that goes on, what was said before its first part stands.
-    let prediction = if anew { (options.predict)(trial, &rates) } else { None };
+    let prediction = if anew { (options.predict)(trial, place, &rates) } else { None };
     if interrupt.is_set() {
         return Ok(None);
     }

@@ -9,7 +9,8 @@
 //!   necessary; [`budget`] decides what stays resident.
 //! - [`activations`] decides which values stay between forward and backward.
 //! - [`plan`] puts these together for a trial and counts the bytes of the result.
-//! - [`rates_on`] takes from a described machine what choices are weighed by; [`projection`] says how long it takes on a described machine.
+//! - [`rates_on`] takes from a described machine what choices are weighed by; [`projection`] says how long a trial takes
+//!   there.
 
 #![forbid(unsafe_code)]
 

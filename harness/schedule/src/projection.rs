@@ -1,7 +1,7 @@
 //! The cost model: what a trial takes on a described machine, without running anything. Pure, as everything here:
 //! it replays the plan's own operations, so a strategy, a weave or a budget that changes changes its price too.
 //!
-//! - [`rates`](mod@rates) reads a machine's tables; `work` says what an operation costs; `replay` executes the operations of all
+//! - [`tables`] reads a machine's tables; `work` says what an operation costs; `replay` executes the operations of all
 //!   ranks by these costs, with one disk, one pool of buffers and bounded queues, until a step is as the next one.
 //! - Where a step has too many operations for that, `closed_form` divides bytes by bandwidth and operations by rate,
 //!   and takes the longer of the two.
@@ -11,8 +11,8 @@
 mod closed_form;
 mod disk;
 mod place;
-pub mod rates;
 mod replay;
+pub mod tables;
 mod work;
 
 use spillbench_schema::{
@@ -22,7 +22,7 @@ use spillbench_schema::{
     prediction::{Bottleneck, Method, StepShares},
 };
 
-use self::{disk::DiskModel, rates::MachineTables};
+use self::{disk::DiskModel, tables::MachineTables};
 use crate::{extent::ExtentKind, plan::Plan};
 
 /// What the program itself takes beside what is planned: code, stacks, tables.

@@ -9,13 +9,17 @@ use crate::{
 
 /// What a machine does in a second for a trial, where ranks have `cores` between them: the disk alone at its queue depth
 /// and chunk, and the three products of a training step, each layer's weighted by its operations.
+///
+/// # Panics
+/// If the machine has no rates of its disk, which is refused where one is loaded.
 pub fn rates_on(machine: &Machine, config: &Config, cores: usize) -> Rates {
     let disk = machine.disk.nearest(config.storage.queue_depth, config.storage.chunk.0);
+    let disk = disk.expect("a machine without rates of its disk is refused when it is loaded");
     let bytes_per_s = |gb_per_s: f64| ((gb_per_s * 1e9).round() as u64).max(1);
     Rates {
         machine: Some(machine.name.clone()),
-        read_bytes_per_s: disk.map_or(1, |disk| bytes_per_s(disk.read_gb_per_s)),
-        write_bytes_per_s: disk.map_or(1, |disk| bytes_per_s(disk.write_gb_per_s)),
+        read_bytes_per_s: bytes_per_s(disk.read_gb_per_s),
+        write_bytes_per_s: bytes_per_s(disk.write_gb_per_s),
         flops_per_s: (flops_per_s(machine, config, cores).round() as u64).max(1),
     }
 }
@@ -27,7 +31,7 @@ fn flops_per_s(machine: &Machine, config: &Config, cores: usize) -> f64 {
     let threads = ranks * config.execution.threads.unwrap_or((cores / ranks).max(1));
     let train = &config.train;
     let rows = train.batch_size.div_ceil(train.shards).div_ceil(train.micro_batches) as u64;
-    let table = projection::rates::MachineTables::new(machine);
+    let table = projection::tables::MachineTables::new(machine);
     let (mut flops, mut seconds) = (0.0, 0.0);
     for layer in network.layers().iter().filter(|layer| matches!(layer.kind, LayerKind::Linear(_))) {
         let panel = network.panel(crate::PanelId(layer.panels.start));

@@ -1,5 +1,5 @@
 //! The checksum of an extent: CRC-32C (RFC 3720), for which CPUs have an instruction, so that it costs little more than
-//! reading memory once. A third faster here than XXH3 on bytes that no cache holds.
+//! reading memory once.
 
 /// Finds rot, torn and misplaced writes, of random ones all but one in 2³²; it does not resist somebody who forges one.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {

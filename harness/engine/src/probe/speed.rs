@@ -52,7 +52,7 @@ pub fn speed(machine: &Machine, storage: &StorageConfig, dir: &Path) -> Result<S
 fn compute(machine: &Machine) -> Result<f64, EngineError> {
     let pool = pool(machine.cores)?;
     let mut layers = Layers::new(WIDEST);
-    let described = spillbench_schedule::projection::rates::MachineTables::new(machine);
+    let described = spillbench_schedule::projection::tables::MachineTables::new(machine);
     let bytes = Bytes(4 * (WIDEST * WIDEST) as u64);
     let mut sums = Product::ALL.map(|_| 0.0);
     for _ in 0..PRODUCT_ROUNDS {

@@ -3,7 +3,7 @@
 
 use spillbench_schema::{event::Split, machine::Product, prediction::StepShares};
 
-use super::{StepCost, disk::DiskModel, rates::MachineTables};
+use super::{StepCost, disk::DiskModel, tables::MachineTables};
 use crate::{extent::ExtentKind, network::Network, plan::Plan};
 
 /// The cost of a step.

@@ -5,7 +5,7 @@ use spillbench_schema::{
     machine::DiskRates,
 };
 
-use super::rates::{MachineTables, clamped};
+use super::tables::{MachineTables, clamped};
 use crate::plan::Plan;
 
 /// One disk, as a trial asks it.

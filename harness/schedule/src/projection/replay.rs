@@ -16,7 +16,7 @@ use super::{
     StepCost,
     disk::DiskModel,
     place::{Domain, Store, Target},
-    rates::MachineTables,
+    tables::MachineTables,
     work::{Work, begins_evaluation},
 };
 use crate::{

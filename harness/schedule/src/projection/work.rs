@@ -2,7 +2,7 @@
 
 use spillbench_schema::machine::Product;
 
-use super::rates::MachineTables;
+use super::tables::MachineTables;
 use crate::{
     extent::Extent,
     network::{LayerId, LayerKind, PanelId},

@@ -1,0 +1,176 @@
+use super::{Chunk, gradient, gradient_with, update, update_folded};
+use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
+use crate::micro::Kernel;
+use crate::{Panel, UpdateRule, add, apply};
+
+/// Samples of a layer `[units × inputs]`, to be cut into shards and micro-batches.
+struct Samples {
+    inputs: usize,
+    units: usize,
+    x: Vec<f32>,
+    dz: Vec<f32>,
+}
+
+impl Samples {
+    fn new(rows: usize, inputs: usize, units: usize) -> Self {
+        Self { inputs, units, x: numbers(rows * inputs, 1), dz: numbers(rows * units, 2) }
+    }
+
+    /// Shards of micro-batches of the given numbers of rows, one after the other.
+    fn cut(&self, shards: &[&[usize]]) -> Vec<Vec<Chunk<'_>>> {
+        let mut start = 0;
+        let mut chunk = |rows: usize| {
+            let range = start..start + rows;
+            start += rows;
+            Chunk {
+                x: &self.x[range.start * self.inputs..range.end * self.inputs],
+                dz: &self.dz[range.start * self.units..range.end * self.units],
+                rows,
+            }
+        };
+        shards.iter().map(|shard| shard.iter().map(|&rows| chunk(rows)).collect()).collect()
+    }
+}
+
+fn slices<'a>(shards: &'a [Vec<Chunk<'a>>]) -> Vec<&'a [Chunk<'a>]> {
+    shards.iter().map(Vec::as_slice).collect()
+}
+
+fn rules() -> [UpdateRule; 3] {
+    [
+        UpdateRule::Sgd { learning_rate: 0.1 },
+        UpdateRule::Momentum { learning_rate: 0.1, momentum: 0.9 },
+        UpdateRule::Adam {
+            learning_rate: 0.001,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            step: 3,
+        },
+    ]
+}
+
+#[test]
+fn gradients_are_those_of_plain_loops_however_the_samples_are_cut() {
+    for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for (rows, inputs, units) in SHAPES {
+            let samples = Samples::new(rows, inputs, units);
+            let (x, dz) = (&samples.x, &samples.dz);
+            let mut expected =
+                product((units, inputs, rows), |u, p| dz[p * units + u], |p, j| x[p * inputs + j]);
+            expected.extend(product((units, 1, rows), |u, p| dz[p * units + u], |_, _| 1.0));
+            let (half, rest) = (rows / 2, rows - rows / 2);
+            for cut in [&[&[rows][..]][..], &[&[half, rest]], &[&[half], &[], &[0, rest], &[0]]] {
+                let shards = samples.cut(cut);
+                let mut out = vec![f32::NAN; units * inputs + units];
+                gradient_with(kernel, &Panel::whole(units, inputs), &slices(&shards), &mut out);
+                assert_near(&out, &expected, &format!("{} {rows}×{inputs}×{units} {cut:?}", kernel.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn neither_panels_nor_threads_change_a_bit() {
+    let (rows, inputs, units) = (300, 100, 200);
+    let samples = Samples::new(rows, inputs, units);
+    let shards = samples.cut(&[&[70, 30], &[200]]);
+    let run = |threads: usize, parts: usize| {
+        let of_panel = |panel: &Panel| {
+            let mut out = vec![f32::NAN; panel.parameters()];
+            with_threads(threads, || gradient(panel, &slices(&shards), &mut out));
+            out
+        };
+        let panels = panels(units, inputs, parts);
+        panels.iter().map(|panel| (*panel, of_panel(panel))).collect::<Vec<_>>()
+    };
+    let reference = &run(1, 1)[0].1;
+    for (threads, parts) in [(2, 1), (3, 1), (1, 3), (3, 7)] {
+        for (panel, out) in run(threads, parts) {
+            let expected = panel_params(&panel, reference);
+            assert_eq!(bits(&out), bits(&expected), "{threads} threads, {panel:?}");
+        }
+    }
+}
+
+#[test]
+fn ranks_that_sum_their_shards_and_combine_by_the_tree_have_the_bits_of_one() {
+    let panel = Panel::whole(30, 50);
+    let samples = Samples::new(72, 50, 30);
+    let cut: [&[usize]; 8] = [&[9], &[4, 5], &[9], &[9], &[10], &[8], &[9], &[9]];
+    let shards = samples.cut(&cut);
+    let all = slices(&shards);
+    let sum = |shards: &[&[Chunk]]| {
+        let mut out = vec![f32::NAN; panel.parameters()];
+        gradient(&panel, shards, &mut out);
+        out
+    };
+    for ranks in [2, 4, 8] {
+        let mut sums: Vec<_> = all.chunks(8 / ranks).map(sum).collect();
+        while sums.len() > 1 {
+            sums = sums
+                .chunks(2)
+                .map(|pair| {
+                    let mut left = pair[0].clone();
+                    add(&mut left, &pair[1]);
+                    left
+                })
+                .collect();
+        }
+        assert_eq!(bits(&sums[0]), bits(&sum(&all)), "{ranks} ranks");
+    }
+}
+
+#[test]
+fn an_update_is_its_gradient_applied_bit_for_bit() {
+    for (rows, inputs, units) in [(33, 300, 70), (64, 784, 10), (5, 25, 23)] {
+        let panel = Panel::whole(units, inputs);
+        let samples = Samples::new(rows, inputs, units);
+        let shards = samples.cut(&[&[rows - 3], &[1, 2]]);
+        let scale = 1.0 / rows as f32;
+        for rule in rules() {
+            let start = numbers(panel.parameters(), 3);
+            let start_state: Vec<f32> = numbers(panel.parameters() * rule.state_per_parameter(), 4)
+                .into_iter()
+                .map(f32::abs)
+                .collect();
+
+            let (mut params, mut state) = (start.clone(), start_state.clone());
+            with_threads(2, || {
+                update(&panel, &slices(&shards), &mut params[..], &mut state, &rule, scale);
+            });
+            let (mut expected, mut expected_state) = (start, start_state);
+            let mut sum = vec![f32::NAN; panel.parameters()];
+            gradient(&panel, &slices(&shards), &mut sum);
+            apply(&panel, &sum, &mut expected[..], &mut expected_state, &rule, scale);
+            assert_eq!(bits(&params), bits(&expected), "{rule:?}");
+            assert_eq!(bits(&state), bits(&expected_state), "state of {rule:?}");
+        }
+    }
+}
+
+#[test]
+fn a_folded_update_is_near_the_formed_one() {
+    let (rows, panel) = (33, Panel::whole(70, 300));
+    let samples = Samples::new(rows, 300, 70);
+    let shards = samples.cut(&[&[rows]]);
+    let start = numbers(panel.parameters(), 3);
+    let (mut folded, mut formed) = (start.clone(), start);
+    update_folded(&panel, &shards[0][0], &mut folded, 0.1, 0.25);
+    update(&panel, &slices(&shards), &mut formed[..], &mut [], &UpdateRule::Sgd { learning_rate: 0.1 }, 0.25);
+    for (folded, formed) in folded.iter().zip(formed) {
+        assert!((folded - formed).abs() < 1e-5, "{folded} is not near {formed}");
+    }
+}
+
+#[test]
+fn no_samples_are_a_gradient_of_zero() {
+    let panel = Panel::whole(3, 2);
+    let empty = Chunk { x: &[], dz: &[], rows: 0 };
+    for shards in [&[][..], &[&[][..]], &[&[empty], &[empty, empty]]] {
+        let mut out = vec![f32::NAN; panel.parameters()];
+        gradient(&panel, shards, &mut out);
+        assert_eq!(out, vec![0.0; panel.parameters()]);
+    }
+}

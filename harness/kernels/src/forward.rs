@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::activation::{OutputActivation, activate};
-use crate::micro::{Ahead, Element, Kernel};
+use crate::micro::{Element, Kernel, Region};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -49,9 +49,9 @@ pub(crate) fn forward_with<T: Element>(
 
     let finish = |part: Finished| {
         let biases = &biases[part.columns.clone()];
-        for (row, sums) in part.rows.zip(part.strip.chunks_exact(part.width)) {
+        for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
             let start = row * panel.total_units + panel.first_unit + part.columns.start;
-            // SAFETY: strips of different tiles have different rows or columns.
+            // SAFETY: parts of different tiles have different rows or columns.
             let y = unsafe { y.part(start..start + biases.len()) };
             for (y, bias) in y.iter_mut().zip(biases) {
                 *y = bias.to_f32();
@@ -72,13 +72,18 @@ struct Transposed<'a, T> {
 
 impl<T: Element> Right for Transposed<'_, T> {
     fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
-        let source = &self.weights[units.start * self.inputs + inputs.start..];
-        self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
+        let width = self.kernel.width;
+        let strips = units.clone().step_by(width).zip(packed.chunks_exact_mut(inputs.len() * width));
+        for (first, packed) in strips {
+            let source = &self.weights[first * self.inputs + inputs.start..];
+            let units = width.min(units.end - first);
+            self.kernel.pack_right_columns(source, self.inputs, units, inputs.len(), packed);
+        }
     }
 
-    fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Ahead {
+    fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Region {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        Ahead::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
+        Region::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::micro::{Ahead, Kernel};
+use crate::micro::{Ahead, Kernel, Region};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
@@ -147,9 +147,8 @@ trait Destination: Sync {
     /// Takes a piece; over all calls, every parameter once.
     fn take(&self, piece: &Piece);
 
-    /// Where `lines` lines of `length` parameters and their state are, the first from `offset`, each `stride` further:
-    /// to be fetched before their piece is formed.
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3];
+    /// Where `lines` lines of `length` parameters and their state are, the first from `offset`, each `stride` further.
+    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>);
 }
 
 struct Stored<'a> {
@@ -164,8 +163,8 @@ impl Destination for Stored<'_> {
         }
     }
 
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
-        [Ahead::new(self.out.locate(offset), stride, lines, length), Ahead::NONE, Ahead::NONE]
+    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>) {
+        regions.push(Region::new(self.out.locate(offset), stride, lines, length));
     }
 }
 
@@ -208,22 +207,17 @@ impl Destination for Updated<'_> {
         update_piece(self, piece);
     }
 
-    fn ahead(&self, offset: usize, stride: usize, lines: usize, length: usize) -> [Ahead; 3] {
-        let params = match &self.params {
+    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>) {
+        regions.push(match &self.params {
             SharedParameters::F32(values) | SharedParameters::Bf16Master { master: values, .. } => {
-                Ahead::new(values.locate(offset), stride, lines, length)
+                Region::new(values.locate(offset), stride, lines, length)
             }
-            SharedParameters::Bf16(values, _) => Ahead::new(values.locate(offset), stride, lines, length),
-        };
-        let state = |index: usize| {
-            if index < self.applied.state_per_parameter() {
-                let start = index * self.params.len() + offset;
-                Ahead::new(self.state.locate(start), stride, lines, length)
-            } else {
-                Ahead::NONE
-            }
-        };
-        [params, state(0), state(1)]
+            SharedParameters::Bf16(values, _) => Region::new(values.locate(offset), stride, lines, length),
+        });
+        for index in 0..self.applied.state_per_parameter() {
+            let start = index * self.params.len() + offset;
+            regions.push(Region::new(self.state.locate(start), stride, lines, length));
+        }
     }
 }
 
@@ -270,8 +264,12 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
     }
 }
 
-/// Units whose gradient a tile forms.
+/// Units whose gradient a tile forms, and inputs.
 const UNITS_PER_TILE: usize = 128;
+const INPUTS_PER_TILE: usize = 2048;
+
+/// Values of packed inputs that stay in the second-level cache while all units of a tile pass.
+const PACKED_INPUTS: usize = 32 << 10;
 
 /// Forms the panel's gradient, piece by piece.
 fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {
@@ -281,12 +279,19 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
         assert_eq!(chunk.dz.len(), chunk.rows * panel.total_units, "output error of {panel:?}");
     }
     let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
-    let tiles = panel.units.div_ceil(UNITS_PER_TILE);
-    for_each_tile(tiles, panel.product_flops(samples), |tile| {
-        let units = part(panel.units, tiles, tile);
-        let tile = Tile { kernel, panel, shards, first_unit: units.start, units: units.len() };
-        tile.weights(samples, to);
-        tile.biases(to);
+    let unit_parts = panel.units.div_ceil(UNITS_PER_TILE);
+    let input_parts = panel.inputs.div_ceil(INPUTS_PER_TILE);
+    for_each_tile(unit_parts * input_parts, panel.product_flops(samples), |tile| {
+        let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
+        let units = part(panel.units, unit_parts, unit_part);
+        // In whole strips, but for the last.
+        let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
+        let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
+        let tile = Tile { kernel, panel, shards, samples, units };
+        tile.weights(inputs, to);
+        if input_part == 0 {
+            tile.biases(to);
+        }
     });
 }
 
@@ -295,87 +300,134 @@ struct Tile<'a> {
     kernel: &'a Kernel,
     panel: &'a Panel,
     shards: &'a [&'a [Chunk<'a>]],
-    first_unit: usize,
-    units: usize,
+    /// In all chunks.
+    samples: usize,
+    units: Range<usize>,
 }
 
 impl Tile<'_> {
-    fn weights(&self, samples: usize, to: &impl Destination) {
-        let (kernel, inputs) = (self.kernel, self.panel.inputs);
-        let padded = self.units.next_multiple_of(kernel.height);
-        let strip_length = padded * kernel.width;
+    /// The gradient of the weights of `inputs`: some inputs at a time, for as many units at a time as a product has rows.
+    /// So parameters are walked along their lines, which are contiguous: lines of many units, often a power of two
+    /// apart, would drive each other out of a cache's sets.
+    fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
+        let (kernel, samples) = (self.kernel, self.samples);
+        let columns = (PACKED_INPUTS / samples.max(1)).max(1).next_multiple_of(kernel.width);
+        let mut regions = Vec::new();
         with_workspace(|workspace| {
-            let left = workspace.left.get(padded * samples);
-            self.pack_errors(padded, left);
-            let strips = workspace.strips.get(strip_length * tree_slots(self.shards.len()));
-            for first_input in (0..inputs).step_by(kernel.width) {
-                let columns = kernel.width.min(inputs - first_input);
-                // The parameters of the next strip come while this one is computed.
-                let next = self.first_unit * inputs + first_input + columns;
-                let mut ahead = to.ahead(next, inputs, self.units, kernel.width);
-                let mut rest = &*left;
-                reduce_by_tree(self.shards, strips, strip_length, |shard, strip| {
-                    let mut add = false;
-                    for (chunk, rows) in blocks(shard) {
-                        let (block, after) = rest.split_at(padded * rows.len());
-                        rest = after;
-                        let right = workspace.right.get(rows.len() * kernel.width);
-                        let source = &chunk.x[rows.start * inputs + first_input..];
-                        kernel.pack_right_rows(source, inputs, columns, rows.len(), right);
-                        kernel.multiply(rows.len(), block, right, strip, add, &ahead);
-                        ahead = [Ahead::NONE; 3];
-                        add = true;
-                    }
-                    if !add {
-                        strip.fill(0.0);
-                    }
-                });
-                to.take(&Piece {
-                    sums: strips,
-                    width: kernel.width,
-                    lines: self.units,
-                    columns,
-                    offset: self.first_unit * inputs + first_input,
-                    stride: inputs,
-                    place: Place::Inputs { unit: self.first_unit, first: first_input },
-                });
+            let left = workspace.left.get(self.units.len().next_multiple_of(kernel.height) * samples);
+            self.pack_errors(left);
+            for first in inputs.clone().step_by(columns) {
+                let inputs = first..(first + columns).min(inputs.end);
+                let columns = inputs.len().next_multiple_of(kernel.width);
+                let right = workspace.right.get(columns * samples);
+                self.pack_inputs(&inputs, right);
+                let sums = workspace.strips.get(kernel.height * columns * tree_slots(self.shards.len()));
+                for first in self.units.clone().step_by(kernel.height) {
+                    let units = first..(first + kernel.height).min(self.units.end);
+                    let left = &left[(first - self.units.start) * samples..][..kernel.height * samples];
+                    // The parameters of the next units come while these are computed.
+                    regions.clear();
+                    let next = units.end..(units.end + kernel.height).min(self.units.end);
+                    to.locate(
+                        self.offset(next.start, &inputs),
+                        self.panel.inputs,
+                        next.len(),
+                        inputs.len(),
+                        &mut regions,
+                    );
+                    self.sum(left, right, units.len(), columns, sums, &regions);
+                    to.take(&Piece {
+                        sums,
+                        width: columns,
+                        lines: units.len(),
+                        columns: inputs.len(),
+                        offset: self.offset(first, &inputs),
+                        stride: self.panel.inputs,
+                        place: Place::Inputs { unit: first, first: inputs.start },
+                    });
+                }
             }
         });
     }
 
-    fn pack_errors(&self, padded: usize, mut packed: &mut [f32]) {
-        let total_units = self.panel.total_units;
+    /// Where the weights of a unit begin, from the first of `inputs` on.
+    const fn offset(&self, unit: usize, inputs: &Range<usize>) -> usize {
+        unit * self.panel.inputs + inputs.start
+    }
+
+    /// Leaves in the first `[height × columns]` values of `sums` the gradient of one height of units, from packed
+    /// operands.
+    fn sum(
+        &self,
+        left: &[f32],
+        right: &[f32],
+        units: usize,
+        columns: usize,
+        sums: &mut [f32],
+        regions: &[Region],
+    ) {
+        let (kernel, shards) = (self.kernel, self.shards);
+        let blocks_in_all = shards.iter().copied().flat_map(blocks).count();
+        let mut ahead = Ahead::new(regions, blocks_in_all * columns / kernel.width);
+        let mut rest = (left, right);
+        reduce_by_tree(shards, sums, kernel.height * columns, |shard, sums| {
+            let mut add = false;
+            for (_, rows) in blocks(shard) {
+                let (left, right);
+                (left, rest.0) = rest.0.split_at(rows.len() * kernel.height);
+                (right, rest.1) = rest.1.split_at(rows.len() * columns);
+                kernel.multiply(rows.len(), left, right, sums, units, add, &mut ahead);
+                add = true;
+            }
+            if !add {
+                sums.fill(0.0);
+            }
+        });
+    }
+
+    /// Packs the samples' `inputs`, block by block, strip by strip.
+    fn pack_inputs(&self, inputs: &Range<usize>, mut packed: &mut [f32]) {
+        let (kernel, stride) = (self.kernel, self.panel.inputs);
+        let columns = inputs.len().next_multiple_of(kernel.width);
         for (chunk, rows) in self.shards.iter().copied().flat_map(blocks) {
-            let (block, after) = packed.split_at_mut(padded * rows.len());
-            packed = after;
-            let source = &chunk.dz[rows.start * total_units + self.panel.first_unit + self.first_unit..];
-            self.kernel.pack_left_columns(source, total_units, self.units, rows.len(), block);
+            let block;
+            (block, packed) = packed.split_at_mut(rows.len() * columns);
+            let source = &chunk.x[rows.start * stride + inputs.start..];
+            kernel.pack_right_rows(source, stride, inputs.len(), rows.len(), block);
+        }
+    }
+
+    /// Packs the units' errors: height by height, in each block by block.
+    fn pack_errors(&self, packed: &mut [f32]) {
+        let (kernel, total_units) = (self.kernel, self.panel.total_units);
+        let heights = packed.chunks_exact_mut((kernel.height * self.samples).max(1));
+        for (first, mut packed) in self.units.clone().step_by(kernel.height).zip(heights) {
+            let units = kernel.height.min(self.units.end - first);
+            for (chunk, rows) in self.shards.iter().copied().flat_map(blocks) {
+                let block;
+                (block, packed) = packed.split_at_mut(kernel.height * rows.len());
+                let source = &chunk.dz[rows.start * total_units + self.panel.first_unit + first..];
+                kernel.pack_left_columns(source, total_units, units, rows.len(), block);
+            }
         }
     }
 
     fn biases(&self, to: &impl Destination) {
-        let first = self.panel.first_unit + self.first_unit;
+        let first = self.panel.first_unit + self.units.start;
+        let units = self.units.len();
         with_workspace(|workspace| {
-            let sums = workspace.strips.get(self.units * tree_slots(self.shards.len()));
-            reduce_by_tree(self.shards, sums, self.units, |shard, sums| {
+            let sums = workspace.strips.get(units * tree_slots(self.shards.len()));
+            reduce_by_tree(self.shards, sums, units, |shard, sums| {
                 sums.fill(0.0);
                 for chunk in shard {
                     for dz in chunk.dz.chunks_exact(self.panel.total_units) {
-                        add(sums, &dz[first..first + self.units]);
+                        add(sums, &dz[first..first + units]);
                     }
                 }
             });
-            let offset = self.panel.weights() + self.first_unit;
-            let place = Place::Biases { first: self.first_unit };
-            to.take(&Piece {
-                sums,
-                width: self.units,
-                lines: 1,
-                columns: self.units,
-                offset,
-                stride: 0,
-                place,
-            });
+            let offset = self.panel.weights() + self.units.start;
+            let place = Place::Biases { first: self.units.start };
+            to.take(&Piece { sums, width: units, lines: 1, columns: units, offset, stride: 0, place });
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::micro::{Ahead, Element, Kernel};
+use crate::micro::{Element, Kernel, Region};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -52,9 +52,9 @@ pub(crate) fn input_error_with<T: Element>(
     let dx = Shared::new(dx);
 
     let finish = |part: Finished| {
-        for (row, sums) in part.rows.zip(part.strip.chunks_exact(part.width)) {
+        for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
             let start = row * inputs + part.columns.start;
-            // SAFETY: strips of different tiles have different rows or columns.
+            // SAFETY: parts of different tiles have different rows or columns.
             let dx = unsafe { dx.part(start..start + part.columns.len()) };
             let sums = &sums[..part.columns.len()];
             if accumulate { add(dx, sums) } else { dx.copy_from_slice(sums) }
@@ -78,9 +78,9 @@ impl<T: Element> Right for Rows<'_, T> {
         self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed);
     }
 
-    fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Ahead {
+    fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Region {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        Ahead::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
+        Region::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 }
 

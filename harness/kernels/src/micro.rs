@@ -3,23 +3,43 @@
 //! A product is made of *strips*: `width` columns of the result, contiguous, computed `height` rows at a time
 //! in registers. The left operand is packed as `[reduction][height]`, the right one as `[reduction][width]`.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
 
 use half::bf16;
 
-use crate::parallel::part;
+use crate::REDUCTION_BLOCK;
 use crate::precision::expand;
 
-/// Multiplies packed operands: `strip[height × width] (=|+=) leftᵀ · right` over `depth` terms.
-type Product = unsafe fn(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool);
+pub(crate) use ahead::{Ahead, Region};
+
+/// Multiplies packed operands: `result[height × width] (=|+=) leftᵀ · right`, lines of the result `stride` apart, of
+/// which `rows` are wanted.
+type Product = unsafe fn(operands: &Operands, result: *mut f32, stride: usize, rows: usize, add: bool);
+
+/// What an innermost product reads.
+struct Operands {
+    /// Terms that are summed.
+    depth: usize,
+    /// `[depth][height]`
+    left: *const f32,
+    /// `[depth][width]`
+    right: *const f32,
+    /// Addresses of runs to be asked for on the way, one every [`TERMS_PER_RUN`] whole terms.
+    ahead: *const *const u8,
+}
+
+/// Terms of a product for each run that it may ask for.
+const TERMS_PER_RUN: usize = 16;
 
 /// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
 type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, depth: usize, packed: *mut f32);
 
-/// Packs `depth` whole lines that run across the reduction: `packed[p][i] = source[p · stride + i]`.
-type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, packed: *mut f32);
+/// Packs `depth` lines that run across the reduction, each `strips` times as long as a line of the packed operand:
+/// `packed[strip][p][i] = source[p · stride + strip · lanes + i]`.
+type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, strips: usize, packed: *mut f32);
 
 /// The code for one kind of CPU.
 #[derive(Debug)]
@@ -79,51 +99,6 @@ impl Element for bf16 {
     }
 }
 
-/// Memory that will be needed after a product: `lines` lines of `length` bytes, `stride` bytes apart. Products ask
-/// for it while they compute, so that it comes without being waited for. It is never read through this, so it may lie anywhere.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    source: *const u8,
-    stride: usize,
-    lines: usize,
-    length: usize,
-}
-
-impl Ahead {
-    /// Nothing.
-    pub(crate) const NONE: Self = Self { source: std::ptr::null(), stride: 0, lines: 0, length: 0 };
-
-    /// `lines` lines of `length` values, `stride` values apart.
-    pub(crate) const fn new<T>(source: *const T, stride: usize, lines: usize, length: usize) -> Self {
-        let (stride, length) = (stride * size_of::<T>(), length * size_of::<T>());
-        Self { source: source.cast(), stride, lines, length }
-    }
-
-    fn ask_for(&self, lines: std::ops::Range<usize>) {
-        for line in lines {
-            let line = self.source.wrapping_add(line * self.stride);
-            for byte in (0..self.length).step_by(CACHE_LINE) {
-                prefetch(line.wrapping_add(byte));
-            }
-            prefetch(line.wrapping_add(self.length - 1));
-        }
-    }
-}
-
-/// Bytes of a cache line.
-const CACHE_LINE: usize = 64;
-
-/// Asks for a cache line in the second-level cache; the first level is full of packed operands.
-fn prefetch(address: *const u8) {
-    // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// An operation whose kernel can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -166,36 +141,43 @@ impl Kernel {
         &portable::KERNEL
     }
 
-    /// `strip[rows × width] (=|+=) left·right` over `depth` terms, where `left` holds `rows` rounded up to
-    /// whole heights, each `[depth][height]`.
+    /// `result[rows × columns] (=|+=) left·right` over `depth` terms. `left` holds `rows` rounded up to whole heights,
+    /// each `[depth][height]`; `right` as many strips as `columns` has widths, each `[depth][width]`. `result` has room for
+    /// whole heights too; what is in its lines beyond `rows` has no meaning. Each height of each strip is a product to
+    /// `ahead`.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn multiply(
         &self,
         depth: usize,
         left: &[f32],
         right: &[f32],
-        strip: &mut [f32],
+        result: &mut [f32],
+        rows: usize,
         add: bool,
-        aheads: &[Ahead],
+        ahead: &mut Ahead,
     ) {
-        assert!(right.len() >= depth * self.width, "right operand too short");
-        assert_eq!(left.len() * self.width, strip.len() * depth, "left operand and strip do not match");
-        let (left_group, strip_group) = (depth * self.height, self.height * self.width);
-        let groups = strip.len() / strip_group;
-        assert_eq!(groups * strip_group, strip.len(), "strip of broken height");
-        for group in 0..groups {
-            for ahead in aheads {
-                ahead.ask_for(part(ahead.lines, groups, group));
-            }
-            // SAFETY: the assertions put every group of `left` and `strip`, and `right`, in bounds; the CPU
-            // was asked for its features when this kernel was chosen.
-            unsafe {
-                (self.product)(
-                    depth,
-                    left.as_ptr().add(group * left_group),
-                    right.as_ptr(),
-                    strip.as_mut_ptr().add(group * strip_group),
-                    add,
-                );
+        let (heights, strips) = (rows.div_ceil(self.height), right.len() / (depth * self.width));
+        let columns = strips * self.width;
+        assert!(depth <= REDUCTION_BLOCK, "more terms than are summed in one run");
+        assert_eq!(left.len(), heights * self.height * depth, "left operand of broken height");
+        assert_eq!(right.len(), columns * depth, "right operand of broken width");
+        assert!(result.len() >= heights * self.height * columns, "result too short");
+        let mut addresses = [std::ptr::null(); REDUCTION_BLOCK / TERMS_PER_RUN];
+        let addresses = &mut addresses[..depth / TERMS_PER_RUN];
+        for (strip, right) in right.chunks_exact(depth * self.width).enumerate() {
+            for (height, left) in left.chunks_exact(depth * self.height).enumerate() {
+                ahead.share(addresses, left.as_ptr().cast());
+                let operands =
+                    Operands { depth, left: left.as_ptr(), right: right.as_ptr(), ahead: addresses.as_ptr() };
+                let first = height * self.height;
+                let rows = self.height.min(rows - first);
+                // SAFETY: `left` is one height and `right` one width, there are as many addresses as `depth` asks for,
+                // and `result` holds the strip's columns of all lines of this height; the CPU was asked for its features
+                // when this kernel was chosen.
+                unsafe {
+                    let result = result.as_mut_ptr().add(first * columns + strip * self.width);
+                    (self.product)(&operands, result, columns, rows, add);
+                }
             }
         }
     }
@@ -253,7 +235,8 @@ impl Kernel {
         interleave(T::interleave_width(self), self.width, source, stride, columns, depth, packed);
     }
 
-    /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
+    /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`. `packed` takes
+    /// one strip for each `width` columns, zeros where there are no more columns.
     pub(crate) fn pack_right_rows<T: Element>(
         &self,
         source: &[T],
@@ -290,15 +273,14 @@ fn gather<T: Element>(
     depth: usize,
     packed: &mut [f32],
 ) {
-    assert!(depth >= 1 && count <= lanes && packed.len() == depth * lanes, "packing of a wrong shape");
+    let strips = count / lanes;
+    assert!(depth >= 1 && packed.len() == count.div_ceil(lanes) * depth * lanes, "packing of a wrong shape");
     assert!(source.len() >= (depth - 1) * stride + count, "packing reads past its source");
-    if count == lanes {
-        // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
-        unsafe { code(source.as_ptr(), stride, depth, packed.as_mut_ptr()) }
-        return;
-    }
-    for (p, packed) in packed.chunks_exact_mut(lanes).enumerate() {
-        for (packed, value) in packed.iter_mut().zip(&source[p * stride..][..count]) {
+    // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
+    unsafe { code(source.as_ptr(), stride, depth, strips, packed.as_mut_ptr()) }
+    let (first, count) = (strips * lanes, count % lanes);
+    for (p, packed) in packed[first * depth..].chunks_exact_mut(lanes).enumerate() {
+        for (packed, value) in packed.iter_mut().zip(&source[p * stride + first..][..count]) {
             *packed = value.to_f32();
         }
         packed[count..].fill(0.0);

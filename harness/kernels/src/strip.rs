@@ -5,15 +5,22 @@
 use std::ops::Range;
 
 use crate::REDUCTION_BLOCK;
-use crate::micro::{Ahead, Kernel};
+use crate::micro::{Ahead, Kernel, Region};
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
 const ROW_BLOCK: usize = 256;
 
-/// Strips that a tile computes side by side, so that a packed block of samples serves all of them from cache.
-const STRIPS_PER_TILE: usize = 4;
+/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the lines
+/// of a panel are fetched in runs that are longer than a cache line.
+const STRIPS_SIDE_BY_SIDE: usize = 4;
+
+/// Work of a tile where there is more than enough. Each begins without its operands having been asked for.
+const TILE_FLOPS: usize = 32_000_000;
+
+/// Tiles below which none is made larger.
+const FEW_TILES: usize = 8;
 
 /// The samples: `rows` lines of `depth` values, `stride` apart.
 #[derive(Clone, Copy)]
@@ -24,22 +31,22 @@ pub(crate) struct Samples<'a> {
     pub depth: usize,
 }
 
-/// Part of a result: `strip` holds lines of `width` values, the first `columns.len()` of them valid, one line
+/// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
 /// for each of `rows`.
 pub(crate) struct Finished<'a> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
-    pub strip: &'a [f32],
+    pub sums: &'a [f32],
     pub width: usize,
 }
 
 /// The operand that samples are multiplied with.
 pub(crate) trait Right: Sync {
-    /// Packs a block of it.
+    /// Packs a block of it, strip by strip.
     fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
 
     /// Where that block is.
-    fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Ahead;
+    fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
 }
 
 /// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each strip of the result once.
@@ -89,30 +96,33 @@ fn multiply_packed(
 ) {
     let width = kernel.width;
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let strips = columns.div_ceil(width);
-    let tiles = strips.div_ceil(STRIPS_PER_TILE).next_multiple_of(2).min(strips);
-    let strip_columns = |strip: usize| strip * width..((strip + 1) * width).min(columns);
+    let group_columns = STRIPS_SIDE_BY_SIDE * width;
+    let groups = columns.div_ceil(group_columns);
+    let group_flops = 2 * rows.len() * depth * group_columns;
+    let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / FEW_TILES).max(1);
+    let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
     for_each_tile(tiles, 2 * rows.len() * columns * depth, |tile| {
-        let tile_strips = part(strips, tiles, tile);
-        // A tile's products, in order: block by block, in each strip by strip.
-        let products = || (0..blocks).flat_map(|block| tile_strips.clone().map(move |strip| (block, strip)));
-        let next_products = products().skip(1).map(Some).chain([None]);
+        let tile_groups = part(groups, tiles, tile);
+        let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
+        // A tile's work, in order: group by group, in each block by block.
+        let work = || tile_groups.clone().flat_map(|group| (0..blocks).map(move |block| (group, block)));
+        let next_work = work().skip(1).map(Some).chain([None]);
         with_workspace(|workspace| {
-            let results = workspace.strips.get(tile_strips.len() * padded * width);
-            for ((block, strip), next) in products().zip(next_products) {
-                let terms = reduction_block(depth, block);
-                let packed = workspace.right.get(terms.len() * width);
-                right.pack(strip_columns(strip), terms.clone(), packed);
-                let ahead = next.map_or(Ahead::NONE, |(block, strip)| {
-                    right.locate(strip_columns(strip), reduction_block(depth, block))
-                });
+            let results = workspace.strips.get(padded * group_columns);
+            for ((group, block), next) in work().zip(next_work) {
+                let (columns, terms) = (group_range(group), reduction_block(depth, block));
+                let strips = columns.len().div_ceil(width);
+                let packed = workspace.right.get(strips * terms.len() * width);
+                right.pack(columns.clone(), terms.clone(), packed);
                 let left = &left[padded * terms.start..padded * terms.end];
-                let result = &mut results[(strip - tile_strips.start) * padded * width..][..padded * width];
-                kernel.multiply(terms.len(), left, packed, result, block > 0, &[ahead]);
-            }
-            for (strip, result) in tile_strips.clone().zip(results.chunks_exact(padded * width)) {
-                let rows = rows.clone();
-                finish(Finished { rows, columns: strip_columns(strip), strip: result, width });
+                // What comes next is asked for meanwhile.
+                let next = next
+                    .map(|(group, block)| right.locate(group_range(group), reduction_block(depth, block)));
+                let mut ahead = Ahead::new(next.as_slice(), strips * padded / kernel.height);
+                kernel.multiply(terms.len(), left, packed, results, rows.len(), block > 0, &mut ahead);
+                if block + 1 == blocks {
+                    finish(Finished { rows: rows.clone(), columns, sums: results, width: strips * width });
+                }
             }
         });
     });

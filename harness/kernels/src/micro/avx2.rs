@@ -1,24 +1,33 @@
-//! AVX2 and FMA: four rows by three vectors, twelve sums and four operands in the sixteen registers.
+//! AVX2 and FMA: six rows by two vectors, twelve sums and four operands in the sixteen registers.
+//!
+//! A strip is a cache line wide, so that lines of a panel are fetched whole and by one strip, and a block of 256
+//! terms of it fills half of a first-level cache.
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps,
-    _mm_unpacklo_ps, _mm256_add_ps, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_loadu_ps,
-    _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps,
-    _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _MM_HINT_T0, _mm_castps_pd, _mm_loadl_pd, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps,
+    _mm_movelh_ps, _mm_prefetch, _mm_setzero_pd, _mm_setzero_ps, _mm_storel_pd, _mm_storeu_ps,
+    _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps,
+    _mm256_cvtepu16_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
+    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
+use std::array::from_fn;
 
 use half::bf16;
 
-use super::{Element, Kernel};
+use super::ahead::prefetch_run;
+use super::{Element, Kernel, Operands, TERMS_PER_RUN};
 
 const LANES: usize = 8;
-const VECTORS: usize = 3;
-const HEIGHT: usize = 4;
+const VECTORS: usize = 2;
+const HEIGHT: usize = 6;
 const WIDTH: usize = VECTORS * LANES;
 
+/// Lines that packing asks for before it reads them.
+const LINES_AHEAD: usize = 6;
+
 pub(super) const KERNEL: Kernel = Kernel {
-    name: "avx2_fma_4x24",
+    name: "avx2_fma_6x16",
     height: HEIGHT,
     width: WIDTH,
     product,
@@ -59,70 +68,35 @@ impl Vector for bf16 {
 }
 
 /// # Safety
-/// The CPU has AVX2 and FMA; `left` holds `depth × HEIGHT` values, `right` `depth × WIDTH`, `strip`
-/// `HEIGHT × WIDTH`.
+/// The CPU has AVX2 and FMA; the operands hold as many terms as they say, `result` has `HEIGHT` lines of `WIDTH` values,
+/// `stride` apart.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn product(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool) {
-    let mut sums = [[_mm256_setzero_ps(); VECTORS]; HEIGHT];
-    if depth > 0 {
-        // In assembly because it needs exactly sixteen registers: compilers order the loads so that they need
-        // a seventeenth, and a sum that goes through memory in every iteration halves the speed.
-        // SAFETY: reads `depth` times `HEIGHT` and `WIDTH` values, which the caller vouches for, and writes
-        // only registers that are declared.
-        unsafe {
-            asm!(
-            "2:",
-            "vmovups ymm12, ymmword ptr [{right}]",
-            "vmovups ymm13, ymmword ptr [{right} + 32]",
-            "vmovups ymm14, ymmword ptr [{right} + 64]",
-            "vbroadcastss ymm15, dword ptr [{left}]",
-            "vfmadd231ps ymm0, ymm15, ymm12",
-            "vfmadd231ps ymm1, ymm15, ymm13",
-            "vfmadd231ps ymm2, ymm15, ymm14",
-            "vbroadcastss ymm15, dword ptr [{left} + 4]",
-            "vfmadd231ps ymm3, ymm15, ymm12",
-            "vfmadd231ps ymm4, ymm15, ymm13",
-            "vfmadd231ps ymm5, ymm15, ymm14",
-            "vbroadcastss ymm15, dword ptr [{left} + 8]",
-            "vfmadd231ps ymm6, ymm15, ymm12",
-            "vfmadd231ps ymm7, ymm15, ymm13",
-            "vfmadd231ps ymm8, ymm15, ymm14",
-            "vbroadcastss ymm15, dword ptr [{left} + 12]",
-            "vfmadd231ps ymm9, ymm15, ymm12",
-            "vfmadd231ps ymm10, ymm15, ymm13",
-            "vfmadd231ps ymm11, ymm15, ymm14",
-            "add {left}, 16",
-            "add {right}, 96",
-            "dec {depth}",
-            "jnz 2b",
-            left = inout(reg) left => _,
-            right = inout(reg) right => _,
-            depth = inout(reg) depth => _,
-            inout("ymm0") sums[0][0],
-            inout("ymm1") sums[0][1],
-            inout("ymm2") sums[0][2],
-            inout("ymm3") sums[1][0],
-            inout("ymm4") sums[1][1],
-            inout("ymm5") sums[1][2],
-            inout("ymm6") sums[2][0],
-            inout("ymm7") sums[2][1],
-            inout("ymm8") sums[2][2],
-            inout("ymm9") sums[3][0],
-            inout("ymm10") sums[3][1],
-            inout("ymm11") sums[3][2],
-            out("ymm12") _,
-            out("ymm13") _,
-            out("ymm14") _,
-            out("ymm15") _,
-            options(nostack, readonly),
-            );
+unsafe fn product(operands: &Operands, result: *mut f32, stride: usize, rows: usize, add: bool) {
+    // SAFETY: the caller's contract, handed on.
+    unsafe {
+        match rows {
+            0..=2 => store(few_rows::<2>(operands), result, stride, add),
+            3..=4 => store(few_rows::<4>(operands), result, stride, add),
+            _ => store(all_rows(operands), result, stride, add),
         }
     }
+}
+
+/// # Safety
+/// The CPU has AVX2; `result` has `ROWS` lines of `WIDTH` values, `stride` apart.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn store<const ROWS: usize>(
+    sums: [[__m256; VECTORS]; ROWS],
+    result: *mut f32,
+    stride: usize,
+    add: bool,
+) {
     for (row, sums) in sums.into_iter().enumerate() {
         for (vector, sum) in sums.into_iter().enumerate() {
-            // SAFETY: inside the strip; the caller's contract.
+            // SAFETY: inside the result; the caller's contract.
             unsafe {
-                let value = strip.add(row * WIDTH + vector * LANES);
+                let value = result.add(row * stride + vector * LANES);
                 let sum = if add { _mm256_add_ps(_mm256_loadu_ps(value), sum) } else { sum };
                 _mm256_storeu_ps(value, sum);
             }
@@ -130,24 +104,178 @@ unsafe fn product(depth: usize, left: *const f32, right: *const f32, strip: *mut
     }
 }
 
+/// The first `ROWS` rows of a product.
+///
+/// # Safety
+/// As for [`product`].
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn few_rows<const ROWS: usize>(operands: &Operands) -> [[__m256; VECTORS]; ROWS] {
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; ROWS];
+    for p in 0..operands.depth {
+        // SAFETY: p is below `depth`; the caller's contract.
+        unsafe {
+            if p % TERMS_PER_RUN == TERMS_PER_RUN - 1 {
+                prefetch_run(*operands.ahead.add(p / TERMS_PER_RUN));
+            }
+            let (left, right) = (operands.left.add(p * HEIGHT), operands.right.add(p * WIDTH));
+            let right: [__m256; VECTORS] = from_fn(|vector| _mm256_loadu_ps(right.add(vector * LANES)));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = _mm256_broadcast_ss(&*left.add(row));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = _mm256_fmadd_ps(left, right, *sum);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// A term of [`all_rows`], at these bytes after `left` and `right`.
+macro_rules! term {
+    ($left:literal, $right:literal) => {
+        concat!(
+            "vmovups ymm12, ymmword ptr [{right} + ",
+            $right,
+            "]\n",
+            "vmovups ymm13, ymmword ptr [{right} + ",
+            $right,
+            " + 32]\n",
+            "vbroadcastss ymm14, dword ptr [{left} + ",
+            $left,
+            "]\n",
+            "vbroadcastss ymm15, dword ptr [{left} + ",
+            $left,
+            " + 4]\n",
+            "vfmadd231ps ymm0, ymm14, ymm12\n",
+            "vfmadd231ps ymm1, ymm14, ymm13\n",
+            "vfmadd231ps ymm2, ymm15, ymm12\n",
+            "vfmadd231ps ymm3, ymm15, ymm13\n",
+            "vbroadcastss ymm14, dword ptr [{left} + ",
+            $left,
+            " + 8]\n",
+            "vbroadcastss ymm15, dword ptr [{left} + ",
+            $left,
+            " + 12]\n",
+            "vfmadd231ps ymm4, ymm14, ymm12\n",
+            "vfmadd231ps ymm5, ymm14, ymm13\n",
+            "vfmadd231ps ymm6, ymm15, ymm12\n",
+            "vfmadd231ps ymm7, ymm15, ymm13\n",
+            "vbroadcastss ymm14, dword ptr [{left} + ",
+            $left,
+            " + 16]\n",
+            "vbroadcastss ymm15, dword ptr [{left} + ",
+            $left,
+            " + 20]\n",
+            "vfmadd231ps ymm8, ymm14, ymm12\n",
+            "vfmadd231ps ymm9, ymm14, ymm13\n",
+            "vfmadd231ps ymm10, ymm15, ymm12\n",
+            "vfmadd231ps ymm11, ymm15, ymm13",
+        )
+    };
+}
+
+/// All rows of a product.
+///
+/// # Safety
+/// As for [`product`].
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn all_rows(operands: &Operands) -> [[__m256; VECTORS]; HEIGHT] {
+    let mut sums = [[_mm256_setzero_ps(); VECTORS]; HEIGHT];
+    // In assembly because it needs exactly sixteen registers: compilers order the loads so that they need
+    // a seventeenth, and a sum that goes through memory in every iteration halves the speed.
+    // SAFETY: reads `depth` times `HEIGHT` and `WIDTH` values and an address for each sixteen whole terms, which the
+    // caller vouches for, and writes only registers that are declared. A prefetch cannot fault.
+    unsafe {
+        asm!(
+            "test {runs}, {runs}",
+            "jz 3f",
+            "2:",
+            "mov {address}, qword ptr [{ahead}]",
+            "prefetcht1 byte ptr [{address}]",
+            "prefetcht1 byte ptr [{address} + 64]",
+            "prefetcht1 byte ptr [{address} + 128]",
+            "prefetcht1 byte ptr [{address} + 192]",
+            "mov {address}, 4",
+            "6:",
+            term!("0", "0"),
+            term!("24", "64"),
+            term!("48", "128"),
+            term!("72", "192"),
+            "add {left}, 96",
+            "add {right}, 256",
+            "dec {address}",
+            "jnz 6b",
+            "add {ahead}, 8",
+            "dec {runs}",
+            "jnz 2b",
+            "3:",
+            "test {rest}, {rest}",
+            "jz 5f",
+            "4:",
+            term!("0", "0"),
+            "add {left}, 24",
+            "add {right}, 64",
+            "dec {rest}",
+            "jnz 4b",
+            "5:",
+            left = inout(reg) operands.left => _,
+            right = inout(reg) operands.right => _,
+            ahead = inout(reg) operands.ahead => _,
+            runs = inout(reg) operands.depth / TERMS_PER_RUN => _,
+            rest = inout(reg) operands.depth % TERMS_PER_RUN => _,
+            address = out(reg) _,
+            inout("ymm0") sums[0][0],
+            inout("ymm1") sums[0][1],
+            inout("ymm2") sums[1][0],
+            inout("ymm3") sums[1][1],
+            inout("ymm4") sums[2][0],
+            inout("ymm5") sums[2][1],
+            inout("ymm6") sums[3][0],
+            inout("ymm7") sums[3][1],
+            inout("ymm8") sums[4][0],
+            inout("ymm9") sums[4][1],
+            inout("ymm10") sums[5][0],
+            inout("ymm11") sums[5][1],
+            out("ymm12") _,
+            out("ymm13") _,
+            out("ymm14") _,
+            out("ymm15") _,
+            options(nostack, readonly),
+        );
+    }
+    sums
+}
+
 /// # Safety
 /// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
 /// `depth × HEIGHT` values.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn interleave_height(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32) {
-    let whole = if lines == HEIGHT { depth / 4 * 4 } else { 0 };
+    let whole = depth / 4 * 4;
     for p in (0..whole).step_by(4) {
-        // SAFETY: p + 4 is at most `depth`, all four lines exist; the caller's contract.
+        // SAFETY: p + 4 is at most `depth`, a line that does not exist is not read; the caller's contract.
         unsafe {
-            let line = |i: usize| _mm_loadu_ps(source.add(i * stride + p));
-            let (a, b, c, d) = (line(0), line(1), line(2), line(3));
+            let line = |i: usize| {
+                if i < lines { _mm_loadu_ps(source.add(i * stride + p)) } else { _mm_setzero_ps() }
+            };
+            let (a, b, c, d, e, f) = (line(0), line(1), line(2), line(3), line(4), line(5));
             let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
             let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-            let packed = packed.add(p * HEIGHT);
-            _mm_storeu_ps(packed, _mm_movelh_ps(ab_low, cd_low));
-            _mm_storeu_ps(packed.add(4), _mm_movehl_ps(cd_low, ab_low));
-            _mm_storeu_ps(packed.add(8), _mm_movelh_ps(ab_high, cd_high));
-            _mm_storeu_ps(packed.add(12), _mm_movehl_ps(cd_high, ab_high));
+            let (ef_low, ef_high) = (_mm_unpacklo_ps(e, f), _mm_unpackhi_ps(e, f));
+            let abcd = [
+                _mm_movelh_ps(ab_low, cd_low),
+                _mm_movehl_ps(cd_low, ab_low),
+                _mm_movelh_ps(ab_high, cd_high),
+                _mm_movehl_ps(cd_high, ab_high),
+            ];
+            let ef = [ef_low, _mm_movehl_ps(ef_low, ef_low), ef_high, _mm_movehl_ps(ef_high, ef_high)];
+            for (term, (abcd, ef)) in abcd.into_iter().zip(ef).enumerate() {
+                let packed = packed.add((p + term) * HEIGHT);
+                _mm_storeu_ps(packed, abcd);
+                _mm_storel_pd(packed.add(4).cast(), _mm_castps_pd(ef));
+            }
         }
     }
     // SAFETY: the caller's contract.
@@ -183,27 +311,44 @@ unsafe fn interleave_width<T: Vector>(
 }
 
 /// # Safety
-/// The CPU has AVX2; `source` holds `depth` lines of `HEIGHT` values, `stride` apart, `packed`
+/// The CPU has AVX2; `source` holds `depth` lines of `strips × HEIGHT` values, `stride` apart, `packed` `strips` times
 /// `depth × HEIGHT` values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gather_height(source: *const f32, stride: usize, depth: usize, packed: *mut f32) {
-    for p in 0..depth {
-        // SAFETY: the caller's contract.
-        unsafe { _mm_storeu_ps(packed.add(p * HEIGHT), _mm_loadu_ps(source.add(p * stride))) };
+unsafe fn gather_height(source: *const f32, stride: usize, depth: usize, strips: usize, packed: *mut f32) {
+    for strip in 0..strips {
+        for p in 0..depth {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let source = source.add(p * stride + strip * HEIGHT);
+                let packed = packed.add((strip * depth + p) * HEIGHT);
+                _mm_storeu_ps(packed, _mm_loadu_ps(source));
+                _mm_storel_pd(packed.add(4).cast(), _mm_loadl_pd(_mm_setzero_pd(), source.add(4).cast()));
+            }
+        }
     }
 }
 
 /// # Safety
-/// The CPU has AVX2; `source` holds `depth` lines of `WIDTH` values, `stride` apart, `packed`
+/// The CPU has AVX2; `source` holds `depth` lines of `strips × WIDTH` values, `stride` apart, `packed` `strips` times
 /// `depth × WIDTH` values.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn gather_width<T: Vector>(source: *const T, stride: usize, depth: usize, packed: *mut f32) {
+unsafe fn gather_width<T: Vector>(
+    source: *const T,
+    stride: usize,
+    depth: usize,
+    strips: usize,
+    packed: *mut f32,
+) {
     for p in 0..depth {
-        for vector in 0..VECTORS {
-            // SAFETY: the caller's contract.
+        for strip in 0..strips {
+            // SAFETY: the caller's contract. A prefetch cannot fault.
             unsafe {
-                let values = T::load(source.add(p * stride + vector * LANES));
-                _mm256_storeu_ps(packed.add(p * WIDTH + vector * LANES), values);
+                let source = source.add(p * stride + strip * WIDTH);
+                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(LINES_AHEAD * stride).cast());
+                let packed = packed.add((strip * depth + p) * WIDTH);
+                for vector in 0..VECTORS {
+                    _mm256_storeu_ps(packed.add(vector * LANES), T::load(source.add(vector * LANES)));
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Plain Rust, for CPUs without a kernel of their own.
 
-use super::{Element, Kernel};
+use super::{Element, Kernel, Operands};
 
 const HEIGHT: usize = 4;
 const WIDTH: usize = 16;
@@ -25,14 +25,14 @@ fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
 }
 
 /// # Safety
-/// `left` holds `depth × HEIGHT` values, `right` `depth × WIDTH`, `strip` `HEIGHT × WIDTH`.
-unsafe fn product(depth: usize, left: *const f32, right: *const f32, strip: *mut f32, add: bool) {
-    // SAFETY: the caller's contract; the three do not overlap, as `strip` comes from a mutable slice.
-    let (left, right, strip) = unsafe {
+/// The operands hold as many terms as they say, `result` has `HEIGHT` lines of `WIDTH` values, `stride` apart.
+unsafe fn product(operands: &Operands, result: *mut f32, stride: usize, rows: usize, add: bool) {
+    let &Operands { depth, left, right, .. } = operands;
+    // SAFETY: the caller's contract.
+    let (left, right) = unsafe {
         (
             std::slice::from_raw_parts(left.cast::<[f32; HEIGHT]>(), depth),
             std::slice::from_raw_parts(right.cast::<[f32; WIDTH]>(), depth),
-            std::slice::from_raw_parts_mut(strip.cast::<[f32; WIDTH]>(), HEIGHT),
         )
     };
     let mut sums = [[0.0; WIDTH]; HEIGHT];
@@ -43,9 +43,11 @@ unsafe fn product(depth: usize, left: *const f32, right: *const f32, strip: *mut
             }
         }
     }
-    for (strip, sums) in strip.iter_mut().zip(sums) {
-        for (value, sum) in strip.iter_mut().zip(sums) {
-            *value = if add { *value + sum } else { sum };
+    for (row, sums) in sums.iter().enumerate().take(rows) {
+        // SAFETY: the caller's contract; `result` comes from a mutable slice, so neither operand lies in it.
+        let line = unsafe { &mut *result.add(row * stride).cast::<[f32; WIDTH]>() };
+        for (value, sum) in line.iter_mut().zip(sums) {
+            *value = if add { *value + sum } else { *sum };
         }
     }
 }
@@ -71,18 +73,21 @@ unsafe fn interleave<T: Element, const LANES: usize>(
 }
 
 /// # Safety
-/// `source` holds `depth` lines of `LANES` values, `stride` apart, `packed` `depth × LANES` values.
+/// `source` holds `depth` lines of `strips × LANES` values, `stride` apart, `packed` `strips` times `depth × LANES` values.
 unsafe fn gather<T: Element, const LANES: usize>(
     source: *const T,
     stride: usize,
     depth: usize,
+    strips: usize,
     packed: *mut f32,
 ) {
-    for p in 0..depth {
-        // SAFETY: the caller's contract.
-        unsafe {
-            let values = *source.add(p * stride).cast::<[T; LANES]>();
-            *packed.cast::<[f32; LANES]>().add(p) = values.map(T::to_f32);
+    for strip in 0..strips {
+        for p in 0..depth {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let values = *source.add(p * stride + strip * LANES).cast::<[T; LANES]>();
+                *packed.cast::<[f32; LANES]>().add(strip * depth + p) = values.map(T::to_f32);
+            }
         }
     }
 }

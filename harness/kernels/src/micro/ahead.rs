@@ -1,0 +1,145 @@
+//! Memory that will be needed soon, asked for while something else is computed.
+//!
+//! Lines of a panel lie so far apart that no CPU guesses the next one. Products ask for them one by one as they go: many
+//! at once would fill the CPU's list of misses, and the product would wait for its own operands behind them.
+
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Bytes that are asked for at a time: memory gives neighbours faster than what is scattered.
+const RUN: usize = CACHE_LINES_PER_RUN * CACHE_LINE;
+
+/// Cache lines asked for at a time.
+const CACHE_LINES_PER_RUN: usize = 4;
+
+/// `lines` lines of `length` bytes, `stride` bytes apart. They are never read through this, so they may lie anywhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Region {
+    source: *const u8,
+    stride: usize,
+    lines: usize,
+    length: usize,
+}
+
+impl Region {
+    /// `lines` lines of `length` values, `stride` values apart.
+    pub(crate) const fn new<T>(source: *const T, stride: usize, lines: usize, length: usize) -> Self {
+        let (stride, length) = (stride * size_of::<T>(), length * size_of::<T>());
+        Self { source: source.cast(), stride, lines, length }
+    }
+
+    /// Runs that it has at most.
+    fn runs(&self) -> usize {
+        let aligned = self.source.addr().is_multiple_of(CACHE_LINE) && self.stride.is_multiple_of(CACHE_LINE);
+        self.lines * (self.length + if aligned { 0 } else { CACHE_LINE }).div_ceil(RUN)
+    }
+}
+
+/// Regions, run by run, in even shares for the products to come.
+pub(crate) struct Ahead<'a> {
+    regions: std::slice::Iter<'a, Region>,
+    /// What is left of the region under way: its lines but the first.
+    region: Region,
+    /// What is left of the line under way.
+    line: std::ops::Range<*const u8>,
+    /// Runs of a product's share.
+    share: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// All of `regions`, over `products` products.
+    pub(crate) fn new(regions: &'a [Region], products: usize) -> Self {
+        let runs: usize = regions.iter().map(Region::runs).sum();
+        let nothing = std::ptr::null();
+        Self {
+            regions: regions.iter(),
+            region: Region { source: nothing, stride: 0, lines: 0, length: 0 },
+            line: nothing..nothing,
+            share: runs.div_ceil(products.max(1)),
+        }
+    }
+
+    /// The addresses that the next product is to ask for, `idle` where there are none. What `addresses` have no room
+    /// for is asked for now.
+    pub(super) fn share(&mut self, addresses: &mut [*const u8], idle: *const u8) {
+        let share = self.share;
+        addresses.fill(idle);
+        for (index, address) in self.take(share).enumerate() {
+            match addresses.get_mut(index) {
+                Some(place) => *place = address,
+                None => prefetch_run(address),
+            }
+        }
+    }
+}
+
+impl Iterator for Ahead<'_> {
+    type Item = *const u8;
+
+    /// The next run.
+    fn next(&mut self) -> Option<*const u8> {
+        while self.line.start >= self.line.end {
+            while self.region.lines == 0 {
+                self.region = *self.regions.next()?;
+            }
+            let start = self.region.source;
+            self.line = start.wrapping_sub(start.addr() % CACHE_LINE)..start.wrapping_add(self.region.length);
+            self.region.source = start.wrapping_add(self.region.stride);
+            self.region.lines -= 1;
+        }
+        let address = self.line.start;
+        self.line.start = address.wrapping_add(RUN);
+        Some(address)
+    }
+}
+
+/// Asks for a run in the second-level cache; the first level is full of packed operands.
+pub(super) fn prefetch_run(address: *const u8) {
+    for line in 0..CACHE_LINES_PER_RUN {
+        let address = address.wrapping_add(line * CACHE_LINE);
+        // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = address;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ahead, Region};
+
+    fn region(source: usize, stride: usize, lines: usize, length: usize) -> Region {
+        Region::new(std::ptr::without_provenance::<u8>(source), stride, lines, length)
+    }
+
+    /// What each of `products` products asks for, two addresses at most.
+    fn shares(regions: &[Region], products: usize) -> Vec<Vec<usize>> {
+        let mut ahead = Ahead::new(regions, products);
+        let share = |_| {
+            let mut addresses = [std::ptr::null(); 2];
+            ahead.share(&mut addresses, std::ptr::null());
+            addresses.iter().map(|address| address.addr()).filter(|&address| address > 0).collect()
+        };
+        (0..products).map(share).collect()
+    }
+
+    #[test]
+    fn every_run_is_asked_for_once_in_even_shares() {
+        let regions = [region(6400, 64_000, 2, 512), region(640, 6400, 1, 64)];
+        assert_eq!(shares(&regions, 3), [vec![6400, 6656], vec![70_400, 70_656], vec![640]]);
+    }
+
+    #[test]
+    fn a_line_that_straddles_cache_lines_has_all_of_them() {
+        assert_eq!(shares(&[region(700, 1000, 2, 256)], 4), [vec![640], vec![896], vec![1664], vec![1920]]);
+    }
+
+    #[test]
+    fn no_regions_are_nothing_to_ask_for() {
+        assert_eq!(shares(&[], 2), [vec![0; 0], vec![]]);
+        assert_eq!(shares(&[region(64, 64, 0, 64), region(64, 64, 3, 0)], 1), [vec![0; 0]]);
+    }
+}

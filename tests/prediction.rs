@@ -40,6 +40,14 @@ fn a_plan_predicts_for_the_machine_it_is_given_and_says_how_to_measure_this_one(
 }
 
 #[test]
+fn a_plan_counts_the_cores_of_the_machine_that_is_named() {
+    let study = Study::new(&[&SMALL.replace("execution: { threads: 1 }", "")]);
+    fs::write(study.path("server.yaml"), MACHINE.replace("cores: 2", "cores: 4800")).expect("a file");
+    let plan = study.spillbench("plan", &["--machine", "server.yaml"]).expect(0, &[]).stdout;
+    assert!(plan.contains("ranks        1 x 4800 threads"), "{plan}");
+}
+
+#[test]
 fn a_run_keeps_what_was_predicted_beside_what_was_measured() {
     let study = Study::new(&[SMALL, ARMS]);
     fs::create_dir(study.path("results")).expect("a folder");

@@ -32,7 +32,8 @@ pub struct PlannedWith {
     pub kept: bool,
 }
 
-/// What a trial is planned with: what it was begun with where it is to go on, else what the machine does, else defaults.
+/// What a trial is planned with: what it was begun with where it is to go on, else what the machine does with `cores`, else
+/// defaults.
 ///
 /// # Errors
 /// What it was begun with cannot be read.
@@ -40,12 +41,14 @@ pub fn rates(
     trial: &Trial,
     place: Option<&TrialFolder>,
     machine: Option<&Machine>,
+    cores: usize,
 ) -> Result<PlannedWith, RunnerError> {
     let kept = place.map(|place| place.rates_to_go_on_with(trial)).transpose()?.flatten();
     Ok(match (kept, machine) {
         (Some(rates), _) => PlannedWith { rates, kept: true },
         (None, Some(machine)) => {
-            PlannedWith { rates: spillbench_engine::rates_on(machine, trial), kept: false }
+            let rates = spillbench_schedule::rates_on(machine, &trial.config, cores);
+            PlannedWith { rates, kept: false }
         }
         (None, None) => PlannedWith { rates: Rates::default(), kept: false },
     })

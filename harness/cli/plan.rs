@@ -25,6 +25,9 @@ const DAY_S: f64 = 86_400.0;
 pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let machine = machine::load(arguments.machine.as_ref(), &arguments.study.results)?;
+    // A machine that is named is planned for as it is; another description is of this one, which may lend fewer cores.
+    let named = arguments.machine.as_ref().and(machine.as_ref());
+    let cores = named.map_or_else(spillbench_engine::cores, |machine| machine.cores);
     let folder = arguments.study.folder(&study);
     let mut refused = 0;
     // Seeds change nothing that is planned but by the rates that a trial which goes on keeps.
@@ -32,14 +35,14 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     for trial in &study.trials {
         // For a machine that is named, what was begun on this one does not matter.
         let place = TrialFolder::at(folder.join(trial.id()));
-        let place = arguments.machine.is_none().then_some(&place);
-        let with = machine::rates(trial, place, machine.as_ref())?;
+        let place = named.is_none().then_some(&place);
+        let with = machine::rates(trial, place, machine.as_ref(), cores)?;
         let seen_as = (trial.label(), with.clone());
         if seen.contains(&seen_as) {
             continue;
         }
         seen.push(seen_as);
-        match spillbench_engine::open_plan(trial, &with.rates) {
+        match spillbench_engine::open_plan_on(trial, &with.rates, cores) {
             Ok(plan) => {
                 let traffic = plan.traffic_within(trial.config.storage.mode, COUNTED_OPERATIONS);
                 let prediction = machine

@@ -23,7 +23,13 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let machine = machine::load(None, &arguments.study.results)?;
     refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
     let rates = |trial: &Trial, place: &TrialFolder| {
-        Ok(machine::rates(trial, (!arguments.fresh).then_some(place), machine.as_ref())?.rates)
+        Ok(machine::rates(
+            trial,
+            (!arguments.fresh).then_some(place),
+            machine.as_ref(),
+            spillbench_engine::cores(),
+        )?
+        .rates)
     };
     let predict = |trial: &Trial, place: &TrialFolder, rates: &Rates| {
         prediction(trial, place, rates, machine.as_ref()?)
@@ -97,7 +103,9 @@ fn refuse_what_cannot_run(
         if place.summary().is_some() {
             continue;
         }
-        let rates = machine::rates(trial, (!arguments.fresh).then_some(&place), machine)?.rates;
+        let rates =
+            machine::rates(trial, (!arguments.fresh).then_some(&place), machine, spillbench_engine::cores())?
+                .rates;
         let seen_as = (trial.label(), rates);
         if seen.contains(&seen_as) {
             continue;

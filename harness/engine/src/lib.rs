@@ -30,7 +30,7 @@ mod workspace;
 
 pub use error::EngineError;
 pub use event_log::EventLog;
-pub use machine::machine;
+pub use machine::{cores, machine};
 pub use probe::{ProbeStage, probe, speed};
 pub use recorder::Progress;
-pub use trainer::{Environment, Opened, check_space, open_plan, rates_on, train};
+pub use trainer::{Environment, Opened, check_space, open_plan, open_plan_on, train};

@@ -12,7 +12,7 @@ use spillbench_data::{DataLocations, Dataset};
 use spillbench_kernels::{Operation, kernel_name};
 use spillbench_schedule::{ActivationExtent, Extent, ExtentKind, LayerKind, Plan, Rank, SampleCounts};
 use spillbench_schema::{
-    Machine, Rates, Summary, Trial,
+    Rates, Summary, Trial,
     config::{Precision, StorageMode},
     event::Split,
     summary::Status,
@@ -69,16 +69,19 @@ pub struct Opened {
 /// # Errors
 /// The data set does not have the samples, or the budget is too small.
 pub fn open_plan(trial: &Trial, rates: &Rates) -> Result<Plan, EngineError> {
+    open_plan_on(trial, rates, machine::cores())
+}
+
+/// The schedule of a trial on a machine of so many cores.
+///
+/// # Errors
+/// As [`open_plan`].
+pub fn open_plan_on(trial: &Trial, rates: &Rates, cores: usize) -> Result<Plan, EngineError> {
     let data = &trial.config.data;
     let [train, validation, test] = spillbench_data::counts(data)?;
     let bytes = spillbench_data::resident_bytes(data, &trial.config.network.input);
     let samples = SampleCounts { train, validation, test, bytes };
-    Ok(Plan::new(trial, samples, machine::cores(), rates)?)
-}
-
-/// What a trial, run as it would be here, is planned with on `machine`.
-pub fn rates_on(machine: &Machine, trial: &Trial) -> Rates {
-    spillbench_schedule::rates_on(machine, &trial.config, machine::cores())
+    Ok(Plan::new(trial, samples, cores, rates)?)
 }
 
 /// Trains one trial.

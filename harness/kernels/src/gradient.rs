@@ -268,8 +268,9 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
 const UNITS_PER_TILE: usize = 128;
 const INPUTS_PER_TILE: usize = 2048;
 
-/// Values of packed inputs that stay in the second-level cache while all units of a tile pass.
+/// Values of packed inputs that stay in the second-level cache while all units of a tile pass, and inputs at most.
 const PACKED_INPUTS: usize = 32 << 10;
+const MOST_INPUTS: usize = 512;
 
 /// Forms the panel's gradient, piece by piece.
 fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {
@@ -311,7 +312,7 @@ impl Tile<'_> {
     /// apart, would drive each other out of a cache's sets.
     fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
         let (kernel, samples) = (self.kernel, self.samples);
-        let columns = (PACKED_INPUTS / samples.max(1)).max(1).next_multiple_of(kernel.width);
+        let columns = (PACKED_INPUTS / samples.max(1)).clamp(1, MOST_INPUTS).next_multiple_of(kernel.width);
         let mut regions = Vec::new();
         with_workspace(|workspace| {
             let left = workspace.left.get(self.units.len().next_multiple_of(kernel.height) * samples);

@@ -103,9 +103,12 @@ impl MemoryPlan {
     }
 }
 
-/// What the kernels keep packed: samples of a product at once, and units of a gradient block.
+/// What the kernels keep packed: samples of a product at once; units of a gradient block, and inputs that pass them. Samples
+/// and units are filled up to whole heights of a product.
 const PACKED_ROWS: u64 = 256;
 const GRADIENT_UNITS: u64 = 128;
+const GRADIENT_INPUTS: u64 = 16;
+const FILLING: u64 = 5;
 
 /// Small buffers of a compute thread.
 const SCRATCH_PER_THREAD: u64 = 1 << 20;
@@ -201,8 +204,8 @@ impl Demand<'_> {
         let widest =
             self.network.layers().iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
         let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
-        let packed = 4 * rows.min(PACKED_ROWS) * widest as u64;
-        let gradient = 4 * GRADIENT_UNITS * self.timeline.batch_size as u64;
+        let packed = 4 * (rows.min(PACKED_ROWS) + FILLING) * widest as u64;
+        let gradient = 4 * (GRADIENT_UNITS + FILLING + GRADIENT_INPUTS) * self.timeline.batch_size as u64;
         self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }
 

@@ -13,7 +13,7 @@ use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
 use crate::rule::{Applied, Folded, UpdateRule, add};
-use crate::strip::reduction_block;
+use crate::strip::{FEW_TILES, reduction_block};
 use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
 
@@ -264,13 +264,19 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
     }
 }
 
-/// Units whose gradient a tile forms, and inputs.
-const UNITS_PER_TILE: usize = 128;
-const INPUTS_PER_TILE: usize = 2048;
+/// Units whose gradient a tile forms at most, and inputs. The more units, the more often packed inputs are used.
+const UNITS_PER_TILE: usize = 512;
+const INPUTS_PER_TILE: usize = 512;
 
-/// Values of packed inputs that stay in the second-level cache while all units of a tile pass, and inputs at most.
+/// Values of packed errors that a tile has at most, unless few units already have more.
+const PACKED_ERRORS: usize = 256 << 10;
+const FEW_UNITS: usize = 128;
+
+/// Units that a tile keeps where there would be few tiles.
+const LEAST_UNITS: usize = 64;
+
+/// Values of packed inputs that stay in the second-level cache while all units of a tile pass.
 const PACKED_INPUTS: usize = 32 << 10;
-const MOST_INPUTS: usize = 512;
 
 /// Forms the panel's gradient, piece by piece.
 fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {
@@ -280,8 +286,10 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
         assert_eq!(chunk.dz.len(), chunk.rows * panel.total_units, "output error of {panel:?}");
     }
     let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
-    let unit_parts = panel.units.div_ceil(UNITS_PER_TILE);
     let input_parts = panel.inputs.div_ceil(INPUTS_PER_TILE);
+    let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
+    let enough = FEW_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
+    let unit_parts = panel.units.div_ceil(most_units).max(enough);
     for_each_tile(unit_parts * input_parts, panel.product_flops(samples), |tile| {
         let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
         let units = part(panel.units, unit_parts, unit_part);
@@ -312,7 +320,8 @@ impl Tile<'_> {
     /// apart, would drive each other out of a cache's sets.
     fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
         let (kernel, samples) = (self.kernel, self.samples);
-        let columns = (PACKED_INPUTS / samples.max(1)).clamp(1, MOST_INPUTS).next_multiple_of(kernel.width);
+        let columns =
+            (PACKED_INPUTS / samples.max(1)).clamp(1, INPUTS_PER_TILE).next_multiple_of(kernel.width);
         let mut regions = Vec::new();
         with_workspace(|workspace| {
             let left = workspace.left.get(self.units.len().next_multiple_of(kernel.height) * samples);

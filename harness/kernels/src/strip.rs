@@ -19,8 +19,8 @@ const STRIPS_SIDE_BY_SIDE: usize = 4;
 /// Work of a tile where there is more than enough. Each begins without its operands having been asked for.
 const TILE_FLOPS: usize = 32_000_000;
 
-/// Tiles below which none is made larger.
-const FEW_TILES: usize = 8;
+/// Tiles that are too few to keep threads of different speeds equally long at work, as cores in shared machines are.
+pub(crate) const FEW_TILES: usize = 8;
 
 /// The samples: `rows` lines of `depth` values, `stride` apart.
 #[derive(Clone, Copy)]

@@ -103,10 +103,11 @@ impl MemoryPlan {
     }
 }
 
-/// What the kernels keep packed: samples of a product at once; units of a gradient block, and inputs that pass them. Samples
-/// and units are filled up to whole heights of a product.
+/// What the kernels keep packed: samples of a product at once; values of the errors of a gradient block, of so many units
+/// at least, and inputs that pass them. Samples and units are filled up to whole heights of a product.
 const PACKED_ROWS: u64 = 256;
-const GRADIENT_UNITS: u64 = 128;
+const GRADIENT_VALUES: u64 = 256 << 10;
+const GRADIENT_UNITS: std::ops::RangeInclusive<u64> = 128..=512;
 const GRADIENT_INPUTS: u64 = 16;
 const FILLING: u64 = 5;
 
@@ -205,7 +206,9 @@ impl Demand<'_> {
             self.network.layers().iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
         let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
         let packed = 4 * (rows.min(PACKED_ROWS) + FILLING) * widest as u64;
-        let gradient = 4 * (GRADIENT_UNITS + FILLING + GRADIENT_INPUTS) * self.timeline.batch_size as u64;
+        let samples = self.timeline.batch_size as u64;
+        let units = (GRADIENT_VALUES / samples).clamp(*GRADIENT_UNITS.start(), *GRADIENT_UNITS.end());
+        let gradient = 4 * (units + FILLING + GRADIENT_INPUTS) * samples;
         self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }
 

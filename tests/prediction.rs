@@ -40,11 +40,16 @@ fn a_plan_predicts_for_the_machine_it_is_given_and_says_how_to_measure_this_one(
 }
 
 #[test]
-fn a_plan_counts_the_cores_of_the_machine_that_is_named() {
+fn a_plan_counts_the_cores_of_a_machine_that_is_named_and_else_those_that_are_there() {
     let study = Study::new(&[&SMALL.replace("execution: { threads: 1 }", "")]);
-    fs::write(study.path("server.yaml"), MACHINE.replace("cores: 2", "cores: 4800")).expect("a file");
-    let plan = study.spillbench("plan", &["--machine", "server.yaml"]).expect(0, &[]).stdout;
-    assert!(plan.contains("ranks        1 x 4800 threads"), "{plan}");
+    fs::create_dir(study.path("results")).expect("a folder");
+    fs::write(study.path("results/machine.json"), MACHINE.replace("cores: 2", "cores: 4800"))
+        .expect("a file");
+    let threads = "ranks        1 x 4800 threads";
+    let plan = study.spillbench("plan", &["--machine", "results/machine.json"]).expect(0, &[]).stdout;
+    assert!(plan.contains(threads), "{plan}");
+    let plan = study.spillbench("plan", &[]).expect(0, &[]).stdout;
+    assert!(!plan.contains(threads), "this machine has no 4800 cores: {plan}");
 }
 
 #[test]

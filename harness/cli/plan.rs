@@ -25,8 +25,8 @@ const DAY_S: f64 = 86_400.0;
 pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let study = arguments.study.load()?;
     let machine = machine::load(arguments.machine.as_ref(), &arguments.study.results)?;
-    // A machine that is named is planned for as it is; another description is of this one, which may lend fewer cores.
-    let named = arguments.machine.as_ref().and(machine.as_ref());
+    // A machine that is named is planned for with all its cores; of this one, a process may be allowed fewer than there are.
+    let named = machine.as_ref().filter(|_| arguments.machine.is_some());
     let cores = named.map_or_else(spillbench_engine::cores, |machine| machine.cores);
     let folder = arguments.study.folder(&study);
     let mut refused = 0;

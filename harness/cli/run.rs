@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::Context;
 use serde_json::json;
 use spillbench_report::Results;
-use spillbench_runner::{Display, Interrupt, Options, Style, TrialFolder};
+use spillbench_runner::{Display, Interrupt, Options, RunnerError, Style, TrialFolder};
 use spillbench_schema::{
     Machine, Prediction, Rates, Study, Trial,
     config::{DataConfig, DataSource},
@@ -22,15 +22,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let folder = arguments.study.folder(&study);
     let machine = machine::load(None, &arguments.study.results)?;
     refuse_what_cannot_run(&study, arguments, machine.as_ref())?;
-    let rates = |trial: &Trial, place: &TrialFolder| {
-        Ok(machine::rates(
-            trial,
-            (!arguments.fresh).then_some(place),
-            machine.as_ref(),
-            spillbench_engine::cores(),
-        )?
-        .rates)
-    };
+    let rates = |trial: &Trial, place: &TrialFolder| rates(trial, place, arguments, machine.as_ref());
     let predict = |trial: &Trial, place: &TrialFolder, rates: &Rates| {
         prediction(trial, place, rates, machine.as_ref()?)
     };
@@ -68,6 +60,17 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     })
 }
 
+/// What a trial is planned with here.
+fn rates(
+    trial: &Trial,
+    place: &TrialFolder,
+    arguments: &RunArguments,
+    machine: Option<&Machine>,
+) -> Result<Rates, RunnerError> {
+    let place = (!arguments.fresh).then_some(place);
+    Ok(machine::rates(trial, place, machine, spillbench_engine::cores())?.rates)
+}
+
 /// What the cost model says of a trial that is about to run, at the machine's speed of this moment; where that cannot be
 /// measured, as it was probed.
 fn prediction(trial: &Trial, place: &TrialFolder, rates: &Rates, machine: &Machine) -> Option<Prediction> {
@@ -103,9 +106,7 @@ fn refuse_what_cannot_run(
         if place.summary().is_some() {
             continue;
         }
-        let rates =
-            machine::rates(trial, (!arguments.fresh).then_some(&place), machine, spillbench_engine::cores())?
-                .rates;
+        let rates = rates(trial, &place, arguments, machine)?;
         let seen_as = (trial.label(), rates);
         if seen.contains(&seen_as) {
             continue;

@@ -12,8 +12,8 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// `(rows, inputs, units)` around every block, strip and vector length, and beyond.
-pub(crate) const SHAPES: [(usize, usize, usize); 10] = [
+/// `(rows, inputs, units)` around every block, strip, height and tile, and beyond.
+pub(crate) const SHAPES: [(usize, usize, usize); 14] = [
     (1, 1, 1),
     (1, 7, 3),
     (7, 63, 65),
@@ -24,6 +24,10 @@ pub(crate) const SHAPES: [(usize, usize, usize); 10] = [
     (3, 600, 1),
     (300, 31, 48),
     (33, 300, 400),
+    (6, 16, 16),
+    (3, 300, 1100),
+    (3, 1100, 300),
+    (300, 300, 20),
 ];
 
 /// a[i, p]·b[p, j] summed over p, in f64, with the sum of magnitudes that bounds its rounding.

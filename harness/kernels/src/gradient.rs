@@ -1,4 +1,4 @@
-//! dW = dzᵀ·x and db = Σ dz: formed in strips that stay in cache, then stored, or applied on the spot.
+//! dW = dzᵀ·x and db = Σ dz: formed in pieces that stay in cache, then stored, or applied on the spot.
 //!
 //! A gradient is a fixed sum: in a shard, the blocks of [`REDUCTION_BLOCK`](crate::REDUCTION_BLOCK) samples of
 //! its micro-batches in index order; over shards, a binary tree over neighbours. A power of two of ranks,
@@ -8,12 +8,12 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::micro::{Ahead, Kernel, Region};
+use crate::micro::{Ahead, Kernel, Packed, Region};
 use crate::panel::Panel;
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
 use crate::rule::{Applied, Folded, UpdateRule, add};
-use crate::strip::{FEW_TILES, reduction_block};
+use crate::strip::{ENOUGH_TILES, reduction_block};
 use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
 
@@ -91,15 +91,27 @@ pub(crate) fn update_with(
     );
 }
 
-/// A piece of a gradient: lines of `columns` values, `width` apart, each of which belongs to the parameters from
-/// `offset` on, `stride` further line by line.
+/// Some parameters of a panel: `lines` lines of `columns`, the first from `offset` on, each `stride` further.
+#[derive(Clone, Copy)]
+struct Span {
+    offset: usize,
+    stride: usize,
+    lines: usize,
+    columns: usize,
+}
+
+impl Span {
+    /// Where it is in values that begin at `start`.
+    const fn region<T>(&self, start: *const T) -> Region {
+        Region::new(start.wrapping_add(self.offset), self.stride, self.lines, self.columns)
+    }
+}
+
+/// A piece of a gradient: `sums` has a line for each of the span's, `width` apart.
 struct Piece<'a> {
     sums: &'a [f32],
     width: usize,
-    lines: usize,
-    columns: usize,
-    offset: usize,
-    stride: usize,
+    span: Span,
     /// Where the first line is.
     place: Place,
 }
@@ -129,8 +141,8 @@ impl Line<'_> {
 
 impl<'a> Piece<'a> {
     fn lines(&self) -> impl Iterator<Item = Line<'a>> {
-        let (offset, stride, columns, place) = (self.offset, self.stride, self.columns, self.place);
-        let lines = self.sums.chunks_exact(self.width).take(self.lines).enumerate();
+        let (Span { offset, stride, lines, columns }, place) = (self.span, self.place);
+        let lines = self.sums.chunks_exact(self.width).take(lines).enumerate();
         lines.map(move |(line, sums)| Line {
             offset: offset + line * stride,
             sums: &sums[..columns],
@@ -147,8 +159,8 @@ trait Destination: Sync {
     /// Takes a piece; over all calls, every parameter once.
     fn take(&self, piece: &Piece);
 
-    /// Where `lines` lines of `length` parameters and their state are, the first from `offset`, each `stride` further.
-    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>);
+    /// Where parameters, and their state, are in memory.
+    fn locate(&self, span: Span) -> [Region; 3];
 }
 
 struct Stored<'a> {
@@ -163,8 +175,8 @@ impl Destination for Stored<'_> {
         }
     }
 
-    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>) {
-        regions.push(Region::new(self.out.locate(offset), stride, lines, length));
+    fn locate(&self, span: Span) -> [Region; 3] {
+        [span.region(self.out.locate(0)), Region::NONE, Region::NONE]
     }
 }
 
@@ -207,17 +219,21 @@ impl Destination for Updated<'_> {
         update_piece(self, piece);
     }
 
-    fn locate(&self, offset: usize, stride: usize, lines: usize, length: usize, regions: &mut Vec<Region>) {
-        regions.push(match &self.params {
+    fn locate(&self, span: Span) -> [Region; 3] {
+        let params = match &self.params {
             SharedParameters::F32(values) | SharedParameters::Bf16Master { master: values, .. } => {
-                Region::new(values.locate(offset), stride, lines, length)
+                span.region(values.locate(0))
             }
-            SharedParameters::Bf16(values, _) => Region::new(values.locate(offset), stride, lines, length),
-        });
-        for index in 0..self.applied.state_per_parameter() {
-            let start = index * self.params.len() + offset;
-            regions.push(Region::new(self.state.locate(start), stride, lines, length));
-        }
+            SharedParameters::Bf16(values, _) => span.region(values.locate(0)),
+        };
+        let state = |index: usize| {
+            if index < self.applied.state_per_parameter() {
+                span.region(self.state.locate(index * self.params.len()))
+            } else {
+                Region::NONE
+            }
+        };
+        [params, state(0), state(1)]
     }
 }
 
@@ -264,15 +280,17 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
     }
 }
 
-/// Units whose gradient a tile forms at most, and inputs. The more units, the more often packed inputs are used.
-const UNITS_PER_TILE: usize = 512;
+/// Most inputs of a tile.
 const INPUTS_PER_TILE: usize = 512;
 
-/// Values of packed errors that a tile has at most, unless few units already have more.
-const PACKED_ERRORS: usize = 256 << 10;
-const FEW_UNITS: usize = 128;
+/// Most units of a tile. The more there are, the more often packed inputs are used.
+const UNITS_PER_TILE: usize = 512;
 
-/// Units that a tile keeps where there would be few tiles.
+/// Units from which on a tile is made no larger if its packed errors would have more values than [`PACKED_ERRORS`].
+const FEW_UNITS: usize = 128;
+const PACKED_ERRORS: usize = 256 << 10;
+
+/// Units that a tile keeps where there would be too few tiles.
 const LEAST_UNITS: usize = 64;
 
 /// Values of packed inputs that stay in the second-level cache while all units of a tile pass.
@@ -286,9 +304,10 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
         assert_eq!(chunk.dz.len(), chunk.rows * panel.total_units, "output error of {panel:?}");
     }
     let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
+    let blocks = shards.iter().copied().flat_map(blocks).count();
     let input_parts = panel.inputs.div_ceil(INPUTS_PER_TILE);
     let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
-    let enough = FEW_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
+    let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
     let unit_parts = panel.units.div_ceil(most_units).max(enough);
     for_each_tile(unit_parts * input_parts, panel.product_flops(samples), |tile| {
         let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
@@ -296,7 +315,7 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
         // In whole strips, but for the last.
         let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
         let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
-        let tile = Tile { kernel, panel, shards, samples, units };
+        let tile = Tile { kernel, panel, shards, samples, blocks, units };
         tile.weights(inputs, to);
         if input_part == 0 {
             tile.biases(to);
@@ -311,82 +330,81 @@ struct Tile<'a> {
     shards: &'a [&'a [Chunk<'a>]],
     /// In all chunks.
     samples: usize,
+    /// Runs of samples that are summed from zero, in all chunks.
+    blocks: usize,
     units: Range<usize>,
 }
 
 impl Tile<'_> {
-    /// The gradient of the weights of `inputs`: some inputs at a time, for as many units at a time as a product has rows.
-    /// So parameters are walked along their lines, which are contiguous: lines of many units, often a power of two
-    /// apart, would drive each other out of a cache's sets.
+    /// The gradient of the weights of `inputs`, as many at a time as stay in cache.
     fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
         let (kernel, samples) = (self.kernel, self.samples);
-        let columns =
-            (PACKED_INPUTS / samples.max(1)).clamp(1, INPUTS_PER_TILE).next_multiple_of(kernel.width);
-        let mut regions = Vec::new();
+        let most = (PACKED_INPUTS / samples.max(1)).clamp(1, INPUTS_PER_TILE).next_multiple_of(kernel.width);
         with_workspace(|workspace| {
-            let left = workspace.left.get(self.units.len().next_multiple_of(kernel.height) * samples);
+            let left = workspace.left.get(self.padded() * samples);
             self.pack_errors(left);
-            for first in inputs.clone().step_by(columns) {
-                let inputs = first..(first + columns).min(inputs.end);
-                let columns = inputs.len().next_multiple_of(kernel.width);
-                let right = workspace.right.get(columns * samples);
+            for first in inputs.clone().step_by(most) {
+                let inputs = first..(first + most).min(inputs.end);
+                let width = inputs.len().next_multiple_of(kernel.width);
+                let right = workspace.right.get(width * samples);
                 self.pack_inputs(&inputs, right);
-                let sums = workspace.strips.get(kernel.height * columns * tree_slots(self.shards.len()));
-                for first in self.units.clone().step_by(kernel.height) {
-                    let units = first..(first + kernel.height).min(self.units.end);
-                    let left = &left[(first - self.units.start) * samples..][..kernel.height * samples];
-                    // The parameters of the next units come while these are computed.
-                    regions.clear();
-                    let next = units.end..(units.end + kernel.height).min(self.units.end);
-                    to.locate(
-                        self.offset(next.start, &inputs),
-                        self.panel.inputs,
-                        next.len(),
-                        inputs.len(),
-                        &mut regions,
-                    );
-                    self.sum(left, right, units.len(), columns, sums, &regions);
-                    to.take(&Piece {
-                        sums,
-                        width: columns,
-                        lines: units.len(),
-                        columns: inputs.len(),
-                        offset: self.offset(first, &inputs),
-                        stride: self.panel.inputs,
-                        place: Place::Inputs { unit: first, first: inputs.start },
-                    });
-                }
+                let sums = workspace.sums.get(kernel.height * width * tree_slots(self.shards.len()));
+                self.multiply(&inputs, left, right, sums, to);
             }
         });
     }
 
-    /// Where the weights of a unit begin, from the first of `inputs` on.
-    const fn offset(&self, unit: usize, inputs: &Range<usize>) -> usize {
-        unit * self.panel.inputs + inputs.start
-    }
-
-    /// Leaves in the first `[height × columns]` values of `sums` the gradient of one height of units, from packed
-    /// operands.
-    fn sum(
+    /// The gradient of the weights of `inputs` from packed operands, for as many units at a time as a product has rows:
+    /// so parameters are walked along their lines, which are contiguous. Lines of many units, often a power of two
+    /// apart, would drive each other out of a cache's sets.
+    fn multiply(
         &self,
+        inputs: &Range<usize>,
         left: &[f32],
         right: &[f32],
-        units: usize,
-        columns: usize,
         sums: &mut [f32],
-        regions: &[Region],
+        to: &impl Destination,
     ) {
-        let (kernel, shards) = (self.kernel, self.shards);
-        let blocks_in_all = shards.iter().copied().flat_map(blocks).count();
-        let mut ahead = Ahead::new(regions, blocks_in_all * columns / kernel.width);
-        let mut rest = (left, right);
-        reduce_by_tree(shards, sums, kernel.height * columns, |shard, sums| {
+        let (kernel, stride) = (self.kernel, self.panel.inputs);
+        let width = inputs.len().next_multiple_of(kernel.width);
+        let span = |units: &Range<usize>| Span {
+            offset: units.start * stride + inputs.start,
+            stride,
+            lines: units.len(),
+            columns: inputs.len(),
+        };
+        for first in self.units.clone().step_by(kernel.height) {
+            let units = first..(first + kernel.height).min(self.units.end);
+            // The parameters of the next units come while these are computed.
+            let next = to.locate(span(&(units.end..(units.end + kernel.height).min(self.units.end))));
+            let mut ahead = Ahead::new(&next, self.blocks * width / kernel.width);
+            self.sum(&units, left, right, sums, &mut ahead);
+            let place = Place::Inputs { unit: first, first: inputs.start };
+            to.take(&Piece { sums, width, span: span(&units), place });
+        }
+    }
+
+    /// Leaves in the first values of `sums`, `[height × width]`, the gradient of `units`, at most a height of them.
+    fn sum(
+        &self,
+        units: &Range<usize>,
+        mut left: &[f32],
+        mut right: &[f32],
+        sums: &mut [f32],
+        ahead: &mut Ahead,
+    ) {
+        let (kernel, rows) = (self.kernel, units.len());
+        let width = right.len() / self.samples.max(1);
+        reduce_by_tree(self.shards, sums, kernel.height * width, |shard, sums| {
             let mut add = false;
-            for (_, rows) in blocks(shard) {
-                let (left, right);
-                (left, rest.0) = rest.0.split_at(rows.len() * kernel.height);
-                (right, rest.1) = rest.1.split_at(rows.len() * columns);
-                kernel.multiply(rows.len(), left, right, sums, units, add, &mut ahead);
+            for (_, samples) in blocks(shard) {
+                let depth = samples.len();
+                let (left_block, right_block);
+                (left_block, left) = left.split_at(depth * self.padded());
+                (right_block, right) = right.split_at(depth * width);
+                let height = &left_block[depth * (units.start - self.units.start)..][..depth * kernel.height];
+                let operands = Packed { depth, rows, left: height, right: right_block };
+                kernel.multiply(&operands, sums, add, ahead);
                 add = true;
             }
             if !add {
@@ -395,49 +413,49 @@ impl Tile<'_> {
         });
     }
 
-    /// Packs the samples' `inputs`, block by block, strip by strip.
-    fn pack_inputs(&self, inputs: &Range<usize>, mut packed: &mut [f32]) {
-        let (kernel, stride) = (self.kernel, self.panel.inputs);
-        let columns = inputs.len().next_multiple_of(kernel.width);
-        for (chunk, rows) in self.shards.iter().copied().flat_map(blocks) {
+    /// Its units, filled up to whole heights.
+    const fn padded(&self) -> usize {
+        (self.units.end - self.units.start).next_multiple_of(self.kernel.height)
+    }
+
+    /// Packs the units' errors, block by block, in each height by height.
+    fn pack_errors(&self, mut packed: &mut [f32]) {
+        let (stride, first) = (self.panel.total_units, self.panel.first_unit + self.units.start);
+        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
             let block;
-            (block, packed) = packed.split_at_mut(rows.len() * columns);
-            let source = &chunk.x[rows.start * stride + inputs.start..];
-            kernel.pack_right_rows(source, stride, inputs.len(), rows.len(), block);
+            (block, packed) = packed.split_at_mut(samples.len() * self.padded());
+            let source = &chunk.dz[samples.start * stride + first..];
+            self.kernel.pack_left_columns(source, stride, self.units.len(), samples.len(), block);
         }
     }
 
-    /// Packs the units' errors: height by height, in each block by block.
-    fn pack_errors(&self, packed: &mut [f32]) {
-        let (kernel, total_units) = (self.kernel, self.panel.total_units);
-        let heights = packed.chunks_exact_mut((kernel.height * self.samples).max(1));
-        for (first, mut packed) in self.units.clone().step_by(kernel.height).zip(heights) {
-            let units = kernel.height.min(self.units.end - first);
-            for (chunk, rows) in self.shards.iter().copied().flat_map(blocks) {
-                let block;
-                (block, packed) = packed.split_at_mut(kernel.height * rows.len());
-                let source = &chunk.dz[rows.start * total_units + self.panel.first_unit + first..];
-                kernel.pack_left_columns(source, total_units, units, rows.len(), block);
-            }
+    /// Packs the samples' `inputs`, block by block, in each strip by strip.
+    fn pack_inputs(&self, inputs: &Range<usize>, mut packed: &mut [f32]) {
+        let (stride, width) = (self.panel.inputs, inputs.len().next_multiple_of(self.kernel.width));
+        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
+            let block;
+            (block, packed) = packed.split_at_mut(samples.len() * width);
+            let source = &chunk.x[samples.start * stride + inputs.start..];
+            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), block);
         }
     }
 
     fn biases(&self, to: &impl Destination) {
-        let first = self.panel.first_unit + self.units.start;
-        let units = self.units.len();
+        let (columns, first) = (self.units.len(), self.panel.first_unit + self.units.start);
         with_workspace(|workspace| {
-            let sums = workspace.strips.get(units * tree_slots(self.shards.len()));
-            reduce_by_tree(self.shards, sums, units, |shard, sums| {
+            let sums = workspace.sums.get(columns * tree_slots(self.shards.len()));
+            reduce_by_tree(self.shards, sums, columns, |shard, sums| {
                 sums.fill(0.0);
                 for chunk in shard {
                     for dz in chunk.dz.chunks_exact(self.panel.total_units) {
-                        add(sums, &dz[first..first + units]);
+                        add(sums, &dz[first..first + columns]);
                     }
                 }
             });
             let offset = self.panel.weights() + self.units.start;
+            let span = Span { offset, stride: 0, lines: 1, columns };
             let place = Place::Biases { first: self.units.start };
-            to.take(&Piece { sums, width: units, lines: 1, columns: units, offset, stride: 0, place });
+            to.take(&Piece { sums, width: columns, span, place });
         });
     }
 }

@@ -1,7 +1,7 @@
 //! The innermost product and its packing, one set a CPU kind.
 //!
-//! A product is made of *strips*: `width` columns of the result, contiguous, computed `height` rows at a time
-//! in registers. The left operand is packed as `[reduction][height]`, the right one as `[reduction][width]`.
+//! A product is made of *strips*: `width` columns of the result, computed `height` rows at a time in registers. Of the left
+//! operand, each `height` rows are packed as `[reduction][height]`, of the right one, each strip as `[reduction][width]`.
 
 mod ahead;
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +27,7 @@ struct Operands {
     left: *const f32,
     /// `[depth][width]`
     right: *const f32,
-    /// Addresses of runs to be asked for on the way, one every [`TERMS_PER_RUN`] whole terms.
+    /// Addresses of runs to be asked for on the way, one for each [`TERMS_PER_RUN`] whole terms.
     ahead: *const *const u8,
 }
 
@@ -40,6 +40,19 @@ type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, de
 /// Packs `depth` lines that run across the reduction, each `strips` times as long as a line of the packed operand:
 /// `packed[strip][p][i] = source[p · stride + strip · lanes + i]`.
 type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, strips: usize, packed: *mut f32);
+
+/// The packed operands of a product.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed<'a> {
+    /// Terms that are summed, at most [`REDUCTION_BLOCK`].
+    pub depth: usize,
+    /// Rows of the result.
+    pub rows: usize,
+    /// The rows in whole heights, each `[depth][height]`.
+    pub left: &'a [f32],
+    /// Strips, each `[depth][width]`.
+    pub right: &'a [f32],
+}
 
 /// The code for one kind of CPU.
 #[derive(Debug)]
@@ -141,42 +154,31 @@ impl Kernel {
         &portable::KERNEL
     }
 
-    /// `result[rows × columns] (=|+=) left·right` over `depth` terms. `left` holds `rows` rounded up to whole heights,
-    /// each `[depth][height]`; `right` as many strips as `columns` has widths, each `[depth][width]`. `result` has room for
-    /// whole heights too; what is in its lines beyond `rows` has no meaning. Each height of each strip is a product to
-    /// `ahead`.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn multiply(
-        &self,
-        depth: usize,
-        left: &[f32],
-        right: &[f32],
-        result: &mut [f32],
-        rows: usize,
-        add: bool,
-        ahead: &mut Ahead,
-    ) {
-        let (heights, strips) = (rows.div_ceil(self.height), right.len() / (depth * self.width));
-        let columns = strips * self.width;
-        assert!(depth <= REDUCTION_BLOCK, "more terms than are summed in one run");
-        assert_eq!(left.len(), heights * self.height * depth, "left operand of broken height");
+    /// `result[rows × columns] (=|+=) left·right`. `result` has room for whole heights; what is in its lines beyond `rows`
+    /// has no meaning. Each height of each strip is a product to `ahead`.
+    pub(crate) fn multiply(&self, operands: &Packed, result: &mut [f32], add: bool, ahead: &mut Ahead) {
+        let Packed { depth, rows, left, right } = *operands;
+        assert!((1..=REDUCTION_BLOCK).contains(&depth), "a sum of {depth} terms in one run");
+        let columns = right.len() / (depth * self.width) * self.width;
+        let padded = rows.next_multiple_of(self.height);
+        assert_eq!(left.len(), padded * depth, "left operand of broken height");
         assert_eq!(right.len(), columns * depth, "right operand of broken width");
-        assert!(result.len() >= heights * self.height * columns, "result too short");
+        assert!(result.len() >= padded * columns, "result too short");
         let mut addresses = [std::ptr::null(); REDUCTION_BLOCK / TERMS_PER_RUN];
         let addresses = &mut addresses[..depth / TERMS_PER_RUN];
-        for (strip, right) in right.chunks_exact(depth * self.width).enumerate() {
-            for (height, left) in left.chunks_exact(depth * self.height).enumerate() {
+        let strips = (0..columns).step_by(self.width).zip(right.chunks_exact(depth * self.width));
+        for (column, right) in strips {
+            let heights = (0..rows).step_by(self.height).zip(left.chunks_exact(depth * self.height));
+            for (row, left) in heights {
                 ahead.share(addresses, left.as_ptr().cast());
                 let operands =
                     Operands { depth, left: left.as_ptr(), right: right.as_ptr(), ahead: addresses.as_ptr() };
-                let first = height * self.height;
-                let rows = self.height.min(rows - first);
-                // SAFETY: `left` is one height and `right` one width, there are as many addresses as `depth` asks for,
-                // and `result` holds the strip's columns of all lines of this height; the CPU was asked for its features
-                // when this kernel was chosen.
+                // SAFETY: `left` is one height and `right` one strip, there are as many addresses as `depth` asks
+                // for, and `result` holds the strip's columns of all lines of this height; the CPU was asked for its
+                // features when this kernel was chosen.
                 unsafe {
-                    let result = result.as_mut_ptr().add(first * columns + strip * self.width);
-                    (self.product)(&operands, result, columns, rows, add);
+                    let result = result.as_mut_ptr().add(row * columns + column);
+                    (self.product)(&operands, result, columns, self.height.min(rows - row), add);
                 }
             }
         }
@@ -207,7 +209,8 @@ impl Kernel {
         }
     }
 
-    /// Packs a left operand whose columns run along the reduction: term p at `source[p · stride ..]`.
+    /// Packs a left operand whose columns run along the reduction: term p at `source[p · stride ..]`. `packed`
+    /// takes one group of `height` for each `height` rows, zeros where there are no more rows.
     pub(crate) fn pack_left_columns(
         &self,
         source: &[f32],
@@ -216,11 +219,7 @@ impl Kernel {
         depth: usize,
         packed: &mut [f32],
     ) {
-        for (group, packed) in packed.chunks_exact_mut(depth * self.height).enumerate() {
-            let first = group * self.height;
-            let lines = self.height.min(rows - first);
-            gather(self.gather_height, self.height, &source[first..], stride, lines, depth, packed);
-        }
+        gather(self.gather_height, self.height, source, stride, rows, depth, packed);
     }
 
     /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`.
@@ -284,5 +283,105 @@ fn gather<T: Element>(
             *packed = value.to_f32();
         }
         packed[count..].fill(0.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{assert_near, bits, numbers, product};
+
+    /// Packed operands of a product, and the plain ones: `left[row · depth + term]`, `right[term · columns + column]`.
+    struct Case {
+        plain: [Vec<f32>; 2],
+        packed: [Vec<f32>; 2],
+    }
+
+    impl Case {
+        fn new(kernel: &Kernel, depth: usize, rows: usize, columns: usize) -> Self {
+            let (left, right) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
+            let mut packed = [
+                vec![f32::NAN; rows.next_multiple_of(kernel.height) * depth],
+                vec![f32::NAN; columns.next_multiple_of(kernel.width) * depth],
+            ];
+            kernel.pack_left_rows(&left, depth, rows, depth, &mut packed[0]);
+            kernel.pack_right_rows(&right, columns, columns, depth, &mut packed[1]);
+            Self { plain: [left, right], packed }
+        }
+
+        fn result(&self, kernel: &Kernel, depth: usize, rows: usize, before: f32) -> Vec<f32> {
+            let [left, right] = &self.packed;
+            let mut result = vec![before; rows.next_multiple_of(kernel.height) * right.len() / depth];
+            let operands = Packed { depth, rows, left, right };
+            kernel.multiply(&operands, &mut result, before != 0.0, &mut Ahead::new(&[], 0));
+            result.truncate(rows * right.len() / depth);
+            result
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_plain_loops_at_every_depth_and_height() {
+        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+            for depth in (1..=34).chain([REDUCTION_BLOCK]) {
+                for (rows, strips) in (1..=13).zip([1, 2, 3].into_iter().cycle()) {
+                    let columns = strips * kernel.width;
+                    let case = Case::new(kernel, depth, rows, columns);
+                    let [left, right] = &case.plain;
+                    let mut expected = product(
+                        (rows, columns, depth),
+                        |i, p| left[i * depth + p],
+                        |p, j| right[p * columns + j],
+                    );
+                    let name = format!("{} {rows}×{columns} over {depth}", kernel.name);
+                    assert_near(&case.result(kernel, depth, rows, 0.0), &expected, &name);
+                    for (sum, size) in &mut expected {
+                        *sum += 0.5;
+                        *size += 0.5;
+                    }
+                    assert_near(&case.result(kernel, depth, rows, 0.5), &expected, &format!("{name}, added"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_rows_are_beside_it() {
+        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+            let (depth, columns) = (67, 2 * kernel.width);
+            let case = Case::new(kernel, depth, 12, columns);
+            let all = case.result(kernel, depth, 12, 0.0);
+            for rows in 1..12_usize {
+                let left = case.packed[0][..rows.next_multiple_of(kernel.height) * depth].to_vec();
+                let fewer = Case { plain: case.plain.clone(), packed: [left, case.packed[1].clone()] };
+                let result = fewer.result(kernel, depth, rows, 0.0);
+                assert_eq!(bits(&result), bits(&all[..rows * columns]), "{} {rows} rows", kernel.name);
+            }
+        }
+    }
+
+    #[test]
+    fn packing_starts_anywhere() {
+        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+            // Lines of odd length from odd places: no address is that of a vector.
+            let (depth, stride) = (5, 41);
+            let source = numbers(3 + depth * stride, 1);
+            for count in [1_usize, 5, 6, 7, 13, 16, 17, 38] {
+                let pack = |lanes: usize, pack: &dyn Fn(&mut [f32])| {
+                    let mut packed = vec![f32::NAN; count.div_ceil(lanes) * lanes * depth];
+                    pack(&mut packed);
+                    for (index, value) in packed.into_iter().enumerate() {
+                        let (p, i) = (index / lanes % depth, index / (lanes * depth) * lanes + index % lanes);
+                        let expected = if i < count { source[3 + p * stride + i] } else { 0.0 };
+                        assert_eq!(value, expected, "{} term {p} of line {i}", kernel.name);
+                    }
+                };
+                pack(kernel.height, &|packed| {
+                    kernel.pack_left_columns(&source[3..], stride, count, depth, packed);
+                });
+                pack(kernel.width, &|packed| {
+                    kernel.pack_right_rows(&source[3..], stride, count, depth, packed);
+                });
+            }
+        }
     }
 }

@@ -1,50 +1,44 @@
 //! The innermost product on operands that stay in the nearest cache: what one thread can reach at most.
 
 use crate::REDUCTION_BLOCK;
-use crate::micro::{Ahead, Kernel};
+use crate::micro::{Ahead, Kernel, Packed};
+use crate::workspace::Buffer;
 
 /// Rows of the result, in units of the kernel's height.
 const GROUPS: usize = 4;
 
 /// The operands of the innermost product.
-#[derive(Debug)]
+#[derive(Default)]
 pub struct PeakLoop {
-    left: Vec<f32>,
-    right: Vec<f32>,
-    result: Vec<f32>,
-}
-
-impl Default for PeakLoop {
-    fn default() -> Self {
-        let kernel = Kernel::of_this_cpu();
-        let rows = GROUPS * kernel.height;
-        Self {
-            left: vec![0.5; rows * REDUCTION_BLOCK],
-            right: vec![0.25; kernel.width * REDUCTION_BLOCK],
-            result: vec![0.0; rows * kernel.width],
-        }
-    }
+    left: Buffer,
+    right: Buffer,
+    result: Buffer,
 }
 
 impl PeakLoop {
     /// Multiplies once; returns the floating-point operations done.
     pub fn run(&mut self) -> u64 {
         let kernel = Kernel::of_this_cpu();
-        let (rows, mut ahead) = (GROUPS * kernel.height, Ahead::new(&[], 0));
-        kernel.multiply(REDUCTION_BLOCK, &self.left, &self.right, &mut self.result, rows, false, &mut ahead);
-        std::hint::black_box(&self.result);
-        (2 * GROUPS * kernel.height * kernel.width * REDUCTION_BLOCK) as u64
+        let (depth, rows) = (REDUCTION_BLOCK, GROUPS * kernel.height);
+        let (left, right) = (self.left.get(rows * depth), self.right.get(kernel.width * depth));
+        let result = self.result.get(rows * kernel.width);
+        kernel.multiply(&Packed { depth, rows, left, right }, result, false, &mut Ahead::new(&[], 0));
+        std::hint::black_box(result);
+        (2 * rows * kernel.width * depth) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::PeakLoop;
+    use super::*;
 
     #[test]
     fn the_product_is_computed() {
-        let mut product = PeakLoop::default();
-        assert!(product.run() > 0);
-        assert!(product.result.iter().all(|sum| *sum == 0.125 * 256.0));
+        let (kernel, mut product) = (Kernel::of_this_cpu(), PeakLoop::default());
+        let (rows, depth) = (GROUPS * kernel.height, REDUCTION_BLOCK);
+        product.left.get(rows * depth).fill(0.5);
+        product.right.get(kernel.width * depth).fill(0.25);
+        assert_eq!(product.run(), (2 * rows * kernel.width * depth) as u64);
+        assert!(product.result.get(rows * kernel.width).iter().all(|sum| *sum == 0.125 * depth as f32));
     }
 }

@@ -1,26 +1,27 @@
-//! A product of all samples with a panel, strip by strip: what [`forward`](crate::forward()) and
+//! A product of all samples with a panel, a few strips at a time: what [`forward`](crate::forward()) and
 //! [`input_error`](crate::input_error()) share. They differ in how the panel is packed and in what becomes of
-//! a finished strip.
+//! a finished part.
 
 use std::ops::Range;
 
 use crate::REDUCTION_BLOCK;
-use crate::micro::{Ahead, Kernel, Region};
+use crate::micro::{Ahead, Kernel, Packed, Region};
 use crate::parallel::{Shared, for_each_tile, part};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
 const ROW_BLOCK: usize = 256;
 
-/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the lines
-/// of a panel are fetched in runs that are longer than a cache line.
+/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
+/// lines of a panel are fetched in runs that are longer than a cache line.
 const STRIPS_SIDE_BY_SIDE: usize = 4;
 
-/// Work of a tile where there is more than enough. Each begins without its operands having been asked for.
+/// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
+/// ahead.
 const TILE_FLOPS: usize = 32_000_000;
 
-/// Tiles that are too few to keep threads of different speeds equally long at work, as cores in shared machines are.
-pub(crate) const FEW_TILES: usize = 8;
+/// With so many tiles, threads of different speeds, as cores in shared machines are, end at about the same time.
+pub(crate) const ENOUGH_TILES: usize = 8;
 
 /// The samples: `rows` lines of `depth` values, `stride` apart.
 #[derive(Clone, Copy)]
@@ -49,7 +50,7 @@ pub(crate) trait Right: Sync {
     fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
 }
 
-/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each strip of the result once.
+/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
 pub(crate) fn multiply_samples(
     kernel: &Kernel,
     samples: Samples,
@@ -62,66 +63,80 @@ pub(crate) fn multiply_samples(
         let rows = part(samples.rows, row_blocks, row_block);
         with_shared_left(|buffer| {
             let padded = rows.len().next_multiple_of(kernel.height);
-            let left = buffer.get(padded * samples.depth);
-            pack_samples(kernel, samples, &rows, padded, left);
-            multiply_packed(kernel, samples.depth, rows, padded, left, columns, right, &finish);
+            let values = buffer.get(padded * samples.depth);
+            pack_samples(kernel, samples, &rows, padded, values);
+            let packed = PackedSamples { rows, padded, depth: samples.depth, values };
+            multiply_packed(kernel, &packed, columns, right, &finish);
         });
     }
 }
 
-fn pack_samples(kernel: &Kernel, samples: Samples, rows: &Range<usize>, padded: usize, left: &mut [f32]) {
+/// Some rows of the samples, packed block by block.
+struct PackedSamples<'a> {
+    rows: Range<usize>,
+    /// Rows filled up to whole heights.
+    padded: usize,
+    depth: usize,
+    values: &'a [f32],
+}
+
+impl PackedSamples<'_> {
+    fn block(&self, terms: &Range<usize>) -> &[f32] {
+        &self.values[self.padded * terms.start..self.padded * terms.end]
+    }
+}
+
+fn pack_samples(kernel: &Kernel, samples: Samples, rows: &Range<usize>, padded: usize, packed: &mut [f32]) {
     /// What packing a value costs, in floating-point operations of a product.
     const PACKING_FLOPS: usize = 16;
-    let flops = PACKING_FLOPS * left.len();
-    let left = Shared::new(left);
+    let flops = PACKING_FLOPS * packed.len();
+    let packed = Shared::new(packed);
     for_each_tile(samples.depth.div_ceil(REDUCTION_BLOCK), flops, |block| {
         let terms = reduction_block(samples.depth, block);
         // SAFETY: each tile packs its own terms, and blocks of terms follow each other.
-        let packed = unsafe { left.part(padded * terms.start..padded * terms.end) };
+        let packed = unsafe { packed.part(padded * terms.start..padded * terms.end) };
         let source = &samples.values[rows.start * samples.stride + terms.start..];
         kernel.pack_left_rows(source, samples.stride, rows.len(), terms.len(), packed);
     });
 }
 
-#[allow(clippy::too_many_arguments)]
 fn multiply_packed(
     kernel: &Kernel,
-    depth: usize,
-    rows: Range<usize>,
-    padded: usize,
-    left: &[f32],
+    samples: &PackedSamples,
     columns: usize,
     right: &impl Right,
     finish: &(impl Fn(Finished) + Sync),
 ) {
-    let width = kernel.width;
+    let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let group_columns = STRIPS_SIDE_BY_SIDE * width;
+    let group_columns = STRIPS_SIDE_BY_SIDE * kernel.width;
     let groups = columns.div_ceil(group_columns);
-    let group_flops = 2 * rows.len() * depth * group_columns;
-    let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / FEW_TILES).max(1);
+    let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
+    let group_flops = 2 * rows * depth * group_columns;
+    let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / ENOUGH_TILES).max(1);
     let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
-    for_each_tile(tiles, 2 * rows.len() * columns * depth, |tile| {
-        let tile_groups = part(groups, tiles, tile);
-        let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
+    for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
         // A tile's work, in order: group by group, in each block by block.
-        let work = || tile_groups.clone().flat_map(|group| (0..blocks).map(move |block| (group, block)));
+        let work =
+            || part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |block| (group, block)));
         let next_work = work().skip(1).map(Some).chain([None]);
         with_workspace(|workspace| {
-            let results = workspace.strips.get(padded * group_columns);
+            let sums = workspace.sums.get(samples.padded * group_columns);
             for ((group, block), next) in work().zip(next_work) {
                 let (columns, terms) = (group_range(group), reduction_block(depth, block));
-                let strips = columns.len().div_ceil(width);
-                let packed = workspace.right.get(strips * terms.len() * width);
+                let width = columns.len().next_multiple_of(kernel.width);
+                let packed = workspace.right.get(width * terms.len());
                 right.pack(columns.clone(), terms.clone(), packed);
-                let left = &left[padded * terms.start..padded * terms.end];
                 // What comes next is asked for meanwhile.
                 let next = next
                     .map(|(group, block)| right.locate(group_range(group), reduction_block(depth, block)));
-                let mut ahead = Ahead::new(next.as_slice(), strips * padded / kernel.height);
-                kernel.multiply(terms.len(), left, packed, results, rows.len(), block > 0, &mut ahead);
+                let products = width / kernel.width * samples.padded / kernel.height;
+                let mut ahead = Ahead::new(next.as_slice(), products);
+                let left = samples.block(&terms);
+                let operands = Packed { depth: terms.len(), rows, left, right: packed };
+                kernel.multiply(&operands, sums, block > 0, &mut ahead);
                 if block + 1 == blocks {
-                    finish(Finished { rows: rows.clone(), columns, sums: results, width: strips * width });
+                    finish(Finished { rows: samples.rows.clone(), columns, sums, width });
                 }
             }
         });

@@ -18,7 +18,9 @@ impl Buffer {
     pub(crate) fn get(&mut self, length: usize) -> &mut [f32] {
         let lines = length.div_ceil(LINE);
         if self.0.len() < lines {
-            self.0.resize(lines, Line([0.0; LINE]));
+            // The old memory goes before the new one comes: nobody has counted on both.
+            self.0 = Vec::new();
+            self.0 = vec![Line([0.0; LINE]); lines];
         }
         // SAFETY: `Line` is sixteen `f32` without padding (its size is its alignment), so `lines` of them are
         // at least `length` initialised values; the borrow of `self` is carried over.
@@ -29,18 +31,18 @@ impl Buffer {
 /// The buffers of one thread.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    /// The packed left operand.
+    /// The packed left operand of a gradient.
     pub left: Buffer,
-    /// One packed block of the right operand.
+    /// Packed strips of the right operand.
     pub right: Buffer,
-    /// Strips of the result.
-    pub strips: Buffer,
+    /// Sums of products.
+    pub sums: Buffer,
 }
 
 thread_local! {
     static SHARED_LEFT: Cell<Buffer> = const { Cell::new(Buffer(Vec::new())) };
     static WORKSPACE: Cell<Workspace> =
-        const { Cell::new(Workspace { left: Buffer(Vec::new()), right: Buffer(Vec::new()), strips: Buffer(Vec::new()) }) };
+        const { Cell::new(Workspace { left: Buffer(Vec::new()), right: Buffer(Vec::new()), sums: Buffer(Vec::new()) }) };
 }
 
 /// Lends the calling thread's workspace. A nested call, which no kernel makes, would find an empty one.

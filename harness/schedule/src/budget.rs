@@ -103,12 +103,18 @@ impl MemoryPlan {
     }
 }
 
-/// What the kernels keep packed: samples of a product at once; values of the errors of a gradient block, of so many units
-/// at least, and inputs that pass them. Samples and units are filled up to whole heights of a product.
+/// Samples of a product that the kernels keep packed at once (`strip.rs`).
 const PACKED_ROWS: u64 = 256;
+
+/// Values of a gradient block's errors that they keep packed, and units of it (`gradient.rs`).
 const GRADIENT_VALUES: u64 = 256 << 10;
-const GRADIENT_UNITS: std::ops::RangeInclusive<u64> = 128..=512;
+const LEAST_GRADIENT_UNITS: u64 = 128;
+const MOST_GRADIENT_UNITS: u64 = 512;
+
+/// Inputs that they keep packed beside it, at least.
 const GRADIENT_INPUTS: u64 = 16;
+
+/// Rows by which both are filled up to whole heights of a product, at most.
 const FILLING: u64 = 5;
 
 /// Small buffers of a compute thread.
@@ -207,7 +213,7 @@ impl Demand<'_> {
         let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
         let packed = 4 * (rows.min(PACKED_ROWS) + FILLING) * widest as u64;
         let samples = self.timeline.batch_size as u64;
-        let units = (GRADIENT_VALUES / samples).clamp(*GRADIENT_UNITS.start(), *GRADIENT_UNITS.end());
+        let units = (GRADIENT_VALUES / samples).clamp(LEAST_GRADIENT_UNITS, MOST_GRADIENT_UNITS);
         let gradient = 4 * (units + FILLING + GRADIENT_INPUTS) * samples;
         self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }

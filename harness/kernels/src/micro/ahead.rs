@@ -1,7 +1,7 @@
 //! Memory that will be needed soon, asked for while something else is computed.
 //!
-//! Lines of a panel lie so far apart that no CPU guesses the next one. Products ask for them one by one as they go: many
-//! at once would fill the CPU's list of misses, and the product would wait for its own operands behind them.
+//! Lines of a panel lie so far apart that no CPU guesses the next one. Products ask for them a few at a time as they go:
+//! many at once would fill the CPU's list of misses, and the product would wait for its own operands behind them.
 
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
@@ -10,7 +10,7 @@ const CACHE_LINE: usize = 64;
 const RUN: usize = CACHE_LINES_PER_RUN * CACHE_LINE;
 
 /// Cache lines asked for at a time.
-const CACHE_LINES_PER_RUN: usize = 4;
+pub(super) const CACHE_LINES_PER_RUN: usize = 4;
 
 /// `lines` lines of `length` bytes, `stride` bytes apart. They are never read through this, so they may lie anywhere.
 #[derive(Clone, Copy)]
@@ -22,6 +22,9 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { source: std::ptr::null(), stride: 0, lines: 0, length: 0 };
+
     /// `lines` lines of `length` values, `stride` values apart.
     pub(crate) const fn new<T>(source: *const T, stride: usize, lines: usize, length: usize) -> Self {
         let (stride, length) = (stride * size_of::<T>(), length * size_of::<T>());
@@ -53,7 +56,7 @@ impl<'a> Ahead<'a> {
         let nothing = std::ptr::null();
         Self {
             regions: regions.iter(),
-            region: Region { source: nothing, stride: 0, lines: 0, length: 0 },
+            region: Region::NONE,
             line: nothing..nothing,
             share: runs.div_ceil(products.max(1)),
         }
@@ -93,7 +96,7 @@ impl Iterator for Ahead<'_> {
     }
 }
 
-/// Asks for a run in the second-level cache; the first level is full of packed operands.
+/// Asks for a run into the second-level cache; the first level is full of packed operands.
 pub(super) fn prefetch_run(address: *const u8) {
     for line in 0..CACHE_LINES_PER_RUN {
         let address = address.wrapping_add(line * CACHE_LINE);

@@ -5,17 +5,17 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_castps_pd, _mm_loadl_pd, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps,
-    _mm_movelh_ps, _mm_prefetch, _mm_setzero_pd, _mm_setzero_ps, _mm_storel_pd, _mm_storeu_ps,
-    _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps,
-    _mm256_cvtepu16_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
-    _mm256_shuffle_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _MM_HINT_T0, _mm_castps_si128, _mm_loadl_epi64, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps,
+    _mm_movelh_ps, _mm_prefetch, _mm_setzero_ps, _mm_storel_epi64, _mm_storeu_ps, _mm_unpackhi_ps,
+    _mm_unpacklo_ps, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 use std::array::from_fn;
 
 use half::bf16;
 
-use super::ahead::prefetch_run;
+use super::ahead::{CACHE_LINES_PER_RUN, prefetch_run};
 use super::{Element, Kernel, Operands, TERMS_PER_RUN};
 
 const LANES: usize = 8;
@@ -23,7 +23,7 @@ const VECTORS: usize = 2;
 const HEIGHT: usize = 6;
 const WIDTH: usize = VECTORS * LANES;
 
-/// Lines that packing asks for before it reads them.
+/// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
 const LINES_AHEAD: usize = 6;
 
 pub(super) const KERNEL: Kernel = Kernel {
@@ -104,7 +104,7 @@ unsafe fn store<const ROWS: usize>(
     }
 }
 
-/// The first `ROWS` rows of a product.
+/// The first `ROWS` rows of a product. Their sums leave so many registers that a compiler needs no help.
 ///
 /// # Safety
 /// As for [`product`].
@@ -130,6 +130,9 @@ unsafe fn few_rows<const ROWS: usize>(operands: &Operands) -> [[__m256; VECTORS]
     }
     sums
 }
+
+// What the assembly below has in numbers.
+const _: () = assert!(HEIGHT == 6 && WIDTH == 16 && TERMS_PER_RUN == 16 && CACHE_LINES_PER_RUN == 4);
 
 /// A term of [`all_rows`], at these bytes after `left` and `right`.
 macro_rules! term {
@@ -197,7 +200,7 @@ unsafe fn all_rows(operands: &Operands) -> [[__m256; VECTORS]; HEIGHT] {
             "prefetcht1 byte ptr [{address} + 64]",
             "prefetcht1 byte ptr [{address} + 128]",
             "prefetcht1 byte ptr [{address} + 192]",
-            "mov {address}, 4",
+            "mov {fours:e}, 4",
             "6:",
             term!("0", "0"),
             term!("24", "64"),
@@ -205,7 +208,7 @@ unsafe fn all_rows(operands: &Operands) -> [[__m256; VECTORS]; HEIGHT] {
             term!("72", "192"),
             "add {left}, 96",
             "add {right}, 256",
-            "dec {address}",
+            "dec {fours:e}",
             "jnz 6b",
             "add {ahead}, 8",
             "dec {runs}",
@@ -226,6 +229,7 @@ unsafe fn all_rows(operands: &Operands) -> [[__m256; VECTORS]; HEIGHT] {
             runs = inout(reg) operands.depth / TERMS_PER_RUN => _,
             rest = inout(reg) operands.depth % TERMS_PER_RUN => _,
             address = out(reg) _,
+            fours = out(reg) _,
             inout("ymm0") sums[0][0],
             inout("ymm1") sums[0][1],
             inout("ymm2") sums[1][0],
@@ -274,7 +278,7 @@ unsafe fn interleave_height(source: *const f32, stride: usize, lines: usize, dep
             for (term, (abcd, ef)) in abcd.into_iter().zip(ef).enumerate() {
                 let packed = packed.add((p + term) * HEIGHT);
                 _mm_storeu_ps(packed, abcd);
-                _mm_storel_pd(packed.add(4).cast(), _mm_castps_pd(ef));
+                _mm_storel_epi64(packed.add(4).cast(), _mm_castps_si128(ef));
             }
         }
     }
@@ -315,14 +319,14 @@ unsafe fn interleave_width<T: Vector>(
 /// `depth × HEIGHT` values.
 #[target_feature(enable = "avx2,fma")]
 unsafe fn gather_height(source: *const f32, stride: usize, depth: usize, strips: usize, packed: *mut f32) {
-    for strip in 0..strips {
-        for p in 0..depth {
-            // SAFETY: the caller's contract.
+    for p in 0..depth {
+        for strip in 0..strips {
+            // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
             unsafe {
                 let source = source.add(p * stride + strip * HEIGHT);
                 let packed = packed.add((strip * depth + p) * HEIGHT);
                 _mm_storeu_ps(packed, _mm_loadu_ps(source));
-                _mm_storel_pd(packed.add(4).cast(), _mm_loadl_pd(_mm_setzero_pd(), source.add(4).cast()));
+                _mm_storel_epi64(packed.add(4).cast(), _mm_loadl_epi64(source.add(4).cast()));
             }
         }
     }

@@ -14,10 +14,10 @@ use spillbench_schema::{
 use super::{median, rate, rounded};
 
 /// Samples of a product.
-const ROWS: [usize; 6] = [1, 16, 64, 128, 256, 512];
+const ROWS: [usize; 7] = [1, 16, 32, 64, 128, 256, 512];
 
-/// Widths of square layers: in the nearest cache, in the last one, and in memory.
-const WIDTHS: [usize; 3] = [128, 512, WIDEST];
+/// Widths of square layers: in the nearest cache, in the last one, and in memory, as panels of usual sizes.
+const WIDTHS: [usize; 4] = [128, 512, 1024, WIDEST];
 
 /// Layers of this width come from memory.
 pub const WIDEST: usize = 2048;

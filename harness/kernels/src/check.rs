@@ -1,6 +1,6 @@
 //! What the tests of several modules share: numbers to feed them, plain products in f64, and layers of odd shapes.
 
-use crate::Panel;
+use crate::{Panel, UpdateRule};
 
 /// Numbers in [−1, 1) that depend on `seed`, by a linear congruential generator (Knuth's MMIX constants).
 pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -28,6 +28,20 @@ pub(crate) const SHAPES: [(usize, usize, usize); 14] = [
     (3, 300, 1100),
     (3, 1100, 300),
     (300, 300, 20),
+];
+
+/// Every rule.
+pub(crate) const RULES: [UpdateRule; 3] = [
+    UpdateRule::Sgd { learning_rate: 0.1 },
+    UpdateRule::Momentum { learning_rate: 0.1, momentum: 0.9 },
+    UpdateRule::Adam {
+        learning_rate: 0.001,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        step: 3,
+    },
 ];
 
 /// a[i, p]·b[p, j] summed over p, in f64, with the sum of magnitudes that bounds its rounding.

@@ -72,13 +72,8 @@ struct Transposed<'a, T> {
 
 impl<T: Element> Right for Transposed<'_, T> {
     fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
-        let width = self.kernel.width;
-        let strips = units.clone().step_by(width).zip(packed.chunks_exact_mut(inputs.len() * width));
-        for (first, packed) in strips {
-            let source = &self.weights[first * self.inputs + inputs.start..];
-            let units = width.min(units.end - first);
-            self.kernel.pack_right_columns(source, self.inputs, units, inputs.len(), packed);
-        }
+        let source = &self.weights[units.start * self.inputs + inputs.start..];
+        self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
     }
 
     fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Region {

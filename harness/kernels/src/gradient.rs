@@ -10,10 +10,10 @@ use half::bf16;
 
 use crate::micro::{Ahead, Kernel, Packed, Region};
 use crate::panel::Panel;
-use crate::parallel::{Shared, for_each_tile, part};
+use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
 use crate::rule::{Applied, Folded, UpdateRule, add};
-use crate::strip::{ENOUGH_TILES, reduction_block};
+use crate::strip::reduction_block;
 use crate::vectorised::vectorised;
 use crate::workspace::with_workspace;
 

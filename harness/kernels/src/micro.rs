@@ -194,19 +194,7 @@ impl Kernel {
         depth: usize,
         packed: &mut [f32],
     ) {
-        for (group, packed) in packed.chunks_exact_mut(depth * self.height).enumerate() {
-            let first = group * self.height;
-            let lines = self.height.min(rows - first);
-            interleave(
-                self.interleave_height,
-                self.height,
-                &source[first * stride..],
-                stride,
-                lines,
-                depth,
-                packed,
-            );
-        }
+        interleave(self.interleave_height, self.height, source, stride, rows, depth, packed);
     }
 
     /// Packs a left operand whose columns run along the reduction: term p at `source[p · stride ..]`. `packed`
@@ -222,7 +210,8 @@ impl Kernel {
         gather(self.gather_height, self.height, source, stride, rows, depth, packed);
     }
 
-    /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`.
+    /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`. `packed` takes
+    /// one strip for each `width` columns, zeros where there are no more columns.
     pub(crate) fn pack_right_columns<T: Element>(
         &self,
         source: &[T],
@@ -253,14 +242,17 @@ fn interleave<T>(
     lanes: usize,
     source: &[T],
     stride: usize,
-    lines: usize,
+    count: usize,
     depth: usize,
     packed: &mut [f32],
 ) {
-    assert!(lines >= 1 && lines <= lanes && packed.len() == depth * lanes, "packing of a wrong shape");
-    assert!(source.len() >= (lines - 1) * stride + depth, "packing reads past its source");
-    // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
-    unsafe { code(source.as_ptr(), stride, lines, depth, packed.as_mut_ptr()) }
+    assert!(depth >= 1 && packed.len() == count.div_ceil(lanes) * depth * lanes, "packing of a wrong shape");
+    for (first, packed) in (0..count).step_by(lanes).zip(packed.chunks_exact_mut(depth * lanes)) {
+        let (source, lines) = (&source[first * stride..], lanes.min(count - first));
+        assert!(source.len() >= (lines - 1) * stride + depth, "packing reads past its source");
+        // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
+        unsafe { code(source.as_ptr(), stride, lines, depth, packed.as_mut_ptr()) }
+    }
 }
 
 fn gather<T: Element>(

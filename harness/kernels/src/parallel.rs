@@ -8,6 +8,9 @@ use rayon::prelude::*;
 /// Below this much work, handing tiles to other threads costs more than it gains.
 const WORTH_SHARING_FLOPS: usize = 4_000_000;
 
+/// With so many tiles, threads of different speeds, as cores in shared machines are, end at about the same time.
+pub(crate) const ENOUGH_TILES: usize = 8;
+
 /// Runs `tile` for every index below `tiles`, in the current rayon pool if `flops` is worth it.
 pub(crate) fn for_each_tile(tiles: usize, flops: usize, tile: impl Fn(usize) + Sync) {
     if tiles <= 1 || flops < WORTH_SHARING_FLOPS || rayon::current_num_threads() == 1 {

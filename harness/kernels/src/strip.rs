@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::REDUCTION_BLOCK;
 use crate::micro::{Ahead, Kernel, Packed, Region};
-use crate::parallel::{Shared, for_each_tile, part};
+use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
@@ -19,9 +19,6 @@ const STRIPS_SIDE_BY_SIDE: usize = 4;
 /// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
 /// ahead.
 const TILE_FLOPS: usize = 32_000_000;
-
-/// With so many tiles, threads of different speeds, as cores in shared machines are, end at about the same time.
-pub(crate) const ENOUGH_TILES: usize = 8;
 
 /// The samples: `rows` lines of `depth` values, `stride` apart.
 #[derive(Clone, Copy)]

@@ -1,5 +1,5 @@
 use super::{Chunk, gradient, gradient_with, update, update_folded};
-use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
+use crate::check::{RULES, SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
 use crate::micro::Kernel;
 use crate::{Panel, UpdateRule, add, apply};
 
@@ -34,21 +34,6 @@ impl Samples {
 
 fn slices<'a>(shards: &'a [Vec<Chunk<'a>>]) -> Vec<&'a [Chunk<'a>]> {
     shards.iter().map(Vec::as_slice).collect()
-}
-
-fn rules() -> [UpdateRule; 3] {
-    [
-        UpdateRule::Sgd { learning_rate: 0.1 },
-        UpdateRule::Momentum { learning_rate: 0.1, momentum: 0.9 },
-        UpdateRule::Adam {
-            learning_rate: 0.001,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.01,
-            step: 3,
-        },
-    ]
 }
 
 #[test]
@@ -129,7 +114,7 @@ fn an_update_is_its_gradient_applied_bit_for_bit() {
         let samples = Samples::new(rows, inputs, units);
         let shards = samples.cut(&[&[rows - 3], &[1, 2]]);
         let scale = 1.0 / rows as f32;
-        for rule in rules() {
+        for rule in RULES {
             let start = numbers(panel.parameters(), 3);
             let start_state: Vec<f32> = numbers(panel.parameters() * rule.state_per_parameter(), 4)
                 .into_iter()

@@ -6,7 +6,7 @@ use super::{
     ParametersMut, RowBits, StochasticRounding, expand, expand_lanes, round_lanes, round_stochastically,
     round_to_nearest,
 };
-use crate::check::{SHAPES, bits, numbers, panel_params, panels, with_threads};
+use crate::check::{RULES, SHAPES, bits, numbers, panel_params, panels, with_threads};
 use crate::forward::forward_with;
 use crate::input_error::input_error_with;
 use crate::micro::Kernel;
@@ -177,19 +177,6 @@ fn random_bits_are_uniform_and_those_of_neighbours_and_of_other_keys_have_nothin
         assert!(mean.abs() < 0.0026, "{name}: {mean}");
     }
 }
-
-const RULES: [UpdateRule; 3] = [
-    UpdateRule::Sgd { learning_rate: 0.1 },
-    UpdateRule::Momentum { learning_rate: 0.1, momentum: 0.9 },
-    UpdateRule::Adam {
-        learning_rate: 0.001,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.01,
-        step: 3,
-    },
-];
 
 /// A layer with samples in two shards, its bf16 parameters and the state of a rule.
 struct Layer {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use spillbench_data::DataError;
 use spillbench_schedule::PlanError;
-use spillbench_storage::{Standing, StorageError};
+use spillbench_storage::StorageError;
 use thiserror::Error;
 
 use crate::generation::Generations;
@@ -24,9 +24,9 @@ pub enum EngineError {
     /// What a store read is not what it wrote, in a run that has committed a generation.
     #[error("{cause} (last generation: after step {step})")]
     Corrupt {
-        /// What is corrupt, and whether the generation is.
+        /// What is corrupt, and which generations are.
         cause: StorageError,
-        /// Steps done in the last generation.
+        /// Steps done in the last generation, those left out that are given up.
         step: u64,
     },
     /// A tensor operation failed.
@@ -75,13 +75,14 @@ pub enum EngineError {
 impl EngineError {
     /// The same error; where it is of a corrupt extent, with the step of the last of these generations.
     pub(crate) fn beside(self, generations: Option<&Generations>) -> Self {
-        match (self, generations) {
-            (
-                Self::Storage(
-                    cause @ StorageError::Corrupt { standing: Standing::Since | Standing::Part, .. },
-                ),
-                Some(generations),
-            ) => Self::Corrupt { cause, step: generations.last_step() },
+        let step = match (&self, generations) {
+            (Self::Storage(StorageError::Corrupt { standing, .. }), Some(generations)) => {
+                generations.last_step(*standing)
+            }
+            _ => None,
+        };
+        match (self, step) {
+            (Self::Storage(cause), Some(step)) => Self::Corrupt { cause, step },
             (error, _) => error,
         }
     }

@@ -2,19 +2,12 @@
 //!
 //! Samples, learning rates and random streams are functions of the step, so they need not be kept.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use serde::{Deserialize, Serialize};
 use spillbench_schedule::Rank;
 use spillbench_schema::{Rates, Trial};
-use spillbench_storage::{Counters, DirectStore, Store};
+use spillbench_storage::{Counters, DirectStore, Standing, Store};
 
 use crate::{
     EngineError, machine,
@@ -116,23 +109,24 @@ pub struct Generations<'a> {
     store: &'a DirectStore,
     origin: Origin<'a>,
     reports: Mutex<Vec<RankReport>>,
-    last_step: AtomicU64,
+    /// Steps done in each generation, oldest first.
+    steps: Mutex<Vec<u64>>,
 }
 
 impl<'a> Generations<'a> {
-    /// Those of a run that goes on from `origin`.
-    pub fn new(store: &'a DirectStore, origin: Origin<'a>) -> Self {
-        Self {
-            store,
-            origin,
-            reports: Mutex::new(origin.past.ranks.clone()),
-            last_step: AtomicU64::new(origin.past.step),
-        }
+    /// Those of a run that goes on from `origin`, after the ones that the store keeps, with their `steps`, oldest first.
+    pub fn new(store: &'a DirectStore, origin: Origin<'a>, steps: Vec<u64>) -> Self {
+        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()), steps: Mutex::new(steps) }
     }
 
-    /// Steps done in the last one committed; 0 where none was.
-    pub fn last_step(&self) -> u64 {
-        self.last_step.load(Ordering::Relaxed)
+    /// Steps done in the last one, where something of that standing is corrupt; none where none was committed.
+    pub fn last_step(&self, standing: Standing) -> Option<u64> {
+        let given_up = match standing {
+            Standing::NoGeneration => return None,
+            Standing::Part | Standing::Since => 0,
+            Standing::GivenUp { generations } => generations,
+        };
+        lock(&self.steps).iter().rev().nth(given_up).copied()
     }
 
     /// Takes what a rank has done so far.
@@ -161,7 +155,7 @@ impl<'a> Generations<'a> {
         };
         let payload = serde_json::to_vec(&generation).map_err(|error| EngineError::Log(error.into()))?;
         self.store.commit(&payload)?;
-        self.last_step.store(step, Ordering::Relaxed);
+        lock(&self.steps).push(step);
         Ok(())
     }
 }

@@ -97,9 +97,11 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
     let kernels = kernels(&plan);
     let fingerprint = generation::fingerprint(trial, rates, &kernels);
-    let OpenStore { store, direct, payload } = open_store(trial, &plan, state_dir, fault)?;
-    let recovered =
-        payload.map(|payload| Generation::recovered(&payload, &fingerprint, state_dir)).transpose()?;
+    let OpenStore { store, direct, payloads } = open_store(trial, &plan, state_dir, fault)?;
+    let recovered = |payload: &Vec<u8>| Generation::recovered(payload, &fingerprint, state_dir);
+    let kept = payloads.iter().map(recovered).collect::<Result<Vec<_>, _>>()?;
+    let steps_kept = kept.iter().rev().map(|generation| generation.step).collect();
+    let recovered = kept.into_iter().next();
     let resumed_at = recovered.as_ref().map(|past| (past.step, plan.timeline.steps));
     opened(Opened { storage: store.describe(), kernels, resumed_at }).map_err(EngineError::Opened)?;
     let past = if let Some(past) = recovered {
@@ -110,7 +112,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     };
     events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
     let origin = Origin { past: &past, before: store.counters() };
-    let generations = direct.as_deref().map(|store| Generations::new(store, origin));
+    let generations = direct.as_deref().map(|store| Generations::new(store, origin, steps_kept));
 
     let optimizer_rate = config.train.optimizer.learning_rate();
     let steps = plan.timeline.steps;
@@ -210,18 +212,18 @@ struct OpenStore {
     store: Arc<dyn Store>,
     /// The same, where generations are committed.
     direct: Option<Arc<DirectStore>>,
-    /// Of the last generation committed in it, if there is one.
-    payload: Option<Vec<u8>>,
+    /// Of the generations that are kept in it, the last one's first.
+    payloads: Vec<Vec<u8>>,
 }
 
 impl OpenStore {
     fn new(store: impl Store + 'static) -> Self {
-        Self { store: Arc::new(store), direct: None, payload: None }
+        Self { store: Arc::new(store), direct: None, payloads: Vec::new() }
     }
 
-    fn with_generations(store: DirectStore, payload: Option<Vec<u8>>) -> Self {
+    fn with_generations(store: DirectStore, payloads: Vec<Vec<u8>>) -> Self {
         let direct = Arc::new(store);
-        Self { store: Arc::clone(&direct) as Arc<dyn Store>, direct: Some(direct), payload }
+        Self { store: Arc::clone(&direct) as Arc<dyn Store>, direct: Some(direct), payloads }
     }
 }
 
@@ -244,16 +246,16 @@ fn open_store(
             let options = DirectOptions {
                 queue_depth: storage.queue_depth,
                 chunk_bytes: storage.chunk.0,
-                generations: plan.generations.is_some(),
+                generations: u8::from(plan.generations.is_some()),
                 fault,
                 ..DirectOptions::new(capacity_bytes)
             };
             if plan.generations.is_none() {
                 OpenStore::new(DirectStore::open(state_dir, &specs, options)?)
-            } else if let Some((store, payload)) = DirectStore::recover(state_dir, &specs, options)? {
-                OpenStore::with_generations(store, Some(payload))
+            } else if let Some((store, payloads)) = DirectStore::recover(state_dir, &specs, options)? {
+                OpenStore::with_generations(store, payloads)
             } else {
-                OpenStore::with_generations(DirectStore::open(state_dir, &specs, options)?, None)
+                OpenStore::with_generations(DirectStore::open(state_dir, &specs, options)?, Vec::new())
             }
         }
         StorageMode::Buffered => OpenStore::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),

@@ -10,7 +10,6 @@ use crate::faulty::Fault;
 use crate::file::{self, ExtentFile, Opener};
 use crate::file_store::{Checks, Describe, FileStore, MakeDevice, Parts};
 use crate::generation::{self, GenerationFile};
-use crate::io_thread::Generations;
 use crate::slots::Slots;
 use crate::uring::{self, Uring};
 use crate::{ALIGNMENT, ExtentSpec, StorageError, filesystem};
@@ -37,9 +36,9 @@ pub struct DirectOptions {
     pub registered_buffers: bool,
     /// Whether to keep a checksum of each extent and verify it when read.
     pub checksums: bool,
-    /// Whether to keep two slots for each extent, so that generations can be committed. Doubles the file, not the
-    /// bytes that move.
-    pub generations: bool,
+    /// How many committed generations to keep; 0: none can be committed. The file has one slot more for each extent;
+    /// the bytes that move stay the same.
+    pub generations: u8,
     /// An operation to make fail, for tests.
     pub fault: Option<Fault>,
 }
@@ -53,7 +52,7 @@ impl DirectOptions {
             chunk_bytes: 1 << 20,
             registered_buffers: true,
             checksums: true,
-            generations: false,
+            generations: 0,
             fault: None,
         }
     }
@@ -92,59 +91,61 @@ impl DirectStore {
         let extents = ExtentTable::new(extents)?;
         file::create_folder(dir)?;
         let slots = Slots::unwritten(extents.specs().len(), options.generations);
-        let record = GenerationFile::new(dir, extents.specs());
+        let record = GenerationFile::new(dir, extents.specs(), options.generations);
         let file = ExtentFile::direct(&dir.join(FILE), opener)?;
         record.remove()?;
         let bytes = extents.file_bytes() * slots.per_extent();
         file.reserve(bytes)?;
         file.check_direct(bytes)?;
-        if let (true, Some(parent)) = (options.generations, dir.parent()) {
+        let keeps_generations = options.generations > 0;
+        if let (true, Some(parent)) = (keeps_generations, dir.parent()) {
             generation::sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }
-        let generations = options.generations.then_some(Generations { file: record, last: 0 });
-        Self::over(file, extents, options, slots, generations)
+        Self::over(file, extents, options, slots, keeps_generations.then_some(record))
     }
 
-    /// Opens the store in `dir` as its last committed generation left it, and returns it with that generation's
-    /// payload; `None` if none was committed there. `options.generations` is taken to be on.
+    /// Opens the store in `dir` as its last committed generation left it, and returns it with the payloads of the
+    /// generations that are kept, the last one's first; `None` if none was committed there.
     ///
     /// # Errors
-    /// As for [`DirectStore::open`], and [`StorageError::OtherGeneration`] if it was committed with other extents,
-    /// [`StorageError::Corrupt`] if its record is not as it was written, [`StorageError::EndOfFile`] if the file is
-    /// too short. A corrupt extent is found when it is read.
+    /// As for [`DirectStore::open`], and [`StorageError::OtherGeneration`] if they were committed with other extents
+    /// or another number of them was to be kept, [`StorageError::Corrupt`] if their record is not as it was written,
+    /// [`StorageError::EndOfFile`] if the file is too short. A corrupt extent is found when it is read; where an older
+    /// generation is without it, the store recovers as that one left it from then on.
     pub fn recover(
         dir: &Path,
         extents: &[ExtentSpec],
         options: DirectOptions,
-    ) -> Result<Option<(Self, Vec<u8>)>, StorageError> {
+    ) -> Result<Option<(Self, Vec<Vec<u8>>)>, StorageError> {
         options.check()?;
         let extents = ExtentTable::new(extents)?;
-        let record = GenerationFile::new(dir, extents.specs());
-        if record.read()?.is_none() {
+        let record = GenerationFile::new(dir, extents.specs(), options.generations);
+        if record.read()?.is_empty() {
             return Ok(None);
         }
         let file = ExtentFile::direct(&dir.join(FILE), file::open)?;
         // Again, now that nobody else commits.
-        let Some(generation) = record.read()? else { return Ok(None) };
-        let slots = Slots::recovered(&generation.versions);
-        let bytes = extents.file_bytes() * slots.per_extent();
+        let kept = record.read()?;
+        let Some(last) = kept.first() else { return Ok(None) };
+        let bytes = extents.file_bytes() * (u64::from(options.generations) + 1);
         file.check_length(bytes)?;
         file.check_direct(bytes)?;
         let places = extents.specs().iter().zip(extents.offsets());
-        for ((spec, offset), version) in places.zip(&generation.versions) {
+        for ((spec, offset), version) in places.zip(&last.versions) {
             if version.is_none() {
-                // Never written in the generation: what was written since is undone.
+                // Never written in the generation, so in none before it: what was written since is undone.
                 file.write_zeros(offset, spec.padded_bytes())?;
             }
         }
-        let generations = Some(Generations { file: record, last: generation.number });
-        let options = DirectOptions { generations: true, ..options };
-        Ok(Some((Self::over(file, extents, options, slots, generations)?, generation.payload)))
+        let payloads = kept.iter().map(|generation| generation.payload.clone()).collect();
+        let slots = Slots::recovered(kept, options.generations);
+        Ok(Some((Self::over(file, extents, options, slots, Some(record))?, payloads)))
     }
 
     /// Commits a generation: every write begun before, and `payload`, on stable storage; [`DirectStore::recover`]
-    /// finds exactly that until the next commit, whatever is written in between. Returns its number, counted from 1
-    /// since the store was created. Writes begun during the call wait for it.
+    /// finds exactly that until the next commit, whatever is written in between. The oldest generation goes where more
+    /// are kept than were asked for. Returns the new one's number, counted from 1 since the store was created. Writes
+    /// begun during the call wait for it.
     ///
     /// # Errors
     /// [`StorageError::InvalidOption`] if the store was opened without generations, else why a write, the sync or
@@ -158,7 +159,7 @@ impl DirectStore {
         extents: ExtentTable,
         options: DirectOptions,
         slots: Slots,
-        generations: Option<Generations>,
+        record: Option<GenerationFile>,
     ) -> Result<Self, StorageError> {
         let register = options.registered_buffers && uring::may_lock(options.capacity_bytes);
         let registration = Arc::new(AtomicBool::new(register));
@@ -180,7 +181,7 @@ impl DirectStore {
             queue_depth: options.queue_depth,
             chunk_bytes: options.chunk_bytes as u32,
             slots,
-            generations,
+            record,
             checks: Checks { checksums: options.checksums, fault: options.fault },
             description,
         };
@@ -224,7 +225,11 @@ impl Describe for Description {
             self.options.queue_depth,
             self.options.chunk_bytes >> 10,
             if self.options.checksums { "checksums" } else { "no checksums" },
-            if self.options.generations { "generations" } else { "no generations" },
+            match self.options.generations {
+                0 => "no generations".to_owned(),
+                1 => "generations".to_owned(),
+                keep => format!("the last {keep} generations kept"),
+            },
             self.options.capacity_bytes,
         )
     }

@@ -9,14 +9,19 @@ use thiserror::Error;
 
 use crate::ExtentId;
 
-/// What a corrupt extent is to the last committed generation.
+/// What a corrupt extent is to the generations that are kept.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Standing {
     /// No generation was committed.
     NoGeneration,
-    /// The generation holds it.
+    /// All of them hold it.
     Part,
-    /// It was written after the generation, which has another slot for it.
+    /// The last ones hold it, and have been given up: the one before them is the last now.
+    GivenUp {
+        /// How many.
+        generations: usize,
+    },
+    /// It was written after the last one, which has another slot for it.
     Since,
 }
 
@@ -25,8 +30,12 @@ impl fmt::Display for Standing {
         formatter.write_str(match self {
             Self::NoGeneration => "check the disk, then run again from the first step",
             Self::Part => {
-                "it is part of the last generation, and there is none before it: check the disk, then start again from \
-                 the first step with `spillbench run --fresh`"
+                "it is part of the last generation, and no older one is without it: check the disk, then start again \
+                 from the first step with `spillbench run --fresh`"
+            }
+            Self::GivenUp { .. } => {
+                "it is part of the last generation, but not of an older one: check the disk, then run again to go on \
+                 from that"
             }
             Self::Since => {
                 "it was written after the last generation, which is intact as far as it was read: check the disk, then \
@@ -84,8 +93,16 @@ pub enum StorageError {
         expected: u64,
         /// Checksum of what was read.
         found: u64,
-        /// Whether the last generation is concerned.
+        /// Which generations are concerned.
         standing: Standing,
+    },
+    /// The generations that hold a corrupt extent could not be given up for an older one: the next run meets it again.
+    #[error("{corruption} (the last generation is not given up yet: {cause})")]
+    NotGivenUp {
+        /// Which extent is corrupt.
+        corruption: Box<Self>,
+        /// Why the record of the generations is as it was.
+        cause: Box<Self>,
     },
     /// The generation on disk is of another network, or of another version of this program.
     #[error(

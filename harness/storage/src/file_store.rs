@@ -10,7 +10,8 @@ use crate::device::{Device, Waker};
 use crate::exclusive::Takers;
 use crate::extent::ExtentTable;
 use crate::faulty::{Fault, FaultyDevice};
-use crate::io_thread::{Generations, IoThread, Work};
+use crate::generation::GenerationFile;
+use crate::io_thread::{IoThread, Work};
 use crate::layout::Layout;
 use crate::link::{Job, Link};
 use crate::pool::{Contents, Pool};
@@ -43,7 +44,8 @@ pub(crate) struct Parts<'a> {
     pub queue_depth: usize,
     pub chunk_bytes: u32,
     pub slots: Slots,
-    pub generations: Option<Generations>,
+    /// Of generations, where they can be committed.
+    pub record: Option<GenerationFile>,
     pub checks: Checks,
     pub description: Box<dyn Describe>,
 }
@@ -88,13 +90,9 @@ impl<M> FileStore<M> {
             chunk_bytes: parts.chunk_bytes,
             queue_depth: parts.queue_depth,
         };
-        let generations = parts.generations.is_some();
-        let work = Work {
-            layout,
-            slots: parts.slots,
-            checksums: parts.checks.checksums,
-            generations: parts.generations,
-        };
+        let generations = parts.record.is_some();
+        let work =
+            Work { layout, slots: parts.slots, checksums: parts.checks.checksums, record: parts.record };
         let (started, starting) = sync_channel(1);
         let thread = thread::Builder::new().name("storage-io".to_owned()).spawn({
             let (pool, link, fault) = (Arc::clone(&pool), Arc::clone(&link), parts.checks.fault);

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use crate::checksum::checksum;
 use crate::device::{Completion, Device, Request, Wait};
-use crate::generation::{Generation, GenerationFile};
+use crate::generation::GenerationFile;
 use crate::layout::Layout;
 use crate::link::{Job, Link};
 use crate::order::{Lane, WriteOrder};
 use crate::pool::Pool;
-use crate::slots::{Slots, Version};
+use crate::slots::{Generation, Slots, Version};
 use crate::transfer::{Piece, Progress, Transfer};
 use crate::{Standing, StorageError};
 
@@ -44,15 +44,8 @@ pub(crate) struct Work {
     pub layout: Layout,
     pub slots: Slots,
     pub checksums: bool,
-    pub generations: Option<Generations>,
-}
-
-/// Where generations go, and how many there are.
-#[derive(Debug)]
-pub(crate) struct Generations {
-    pub file: GenerationFile,
-    /// Number of the last one committed; 0: none.
-    pub last: u64,
+    /// Of generations, where they can be committed.
+    pub record: Option<GenerationFile>,
 }
 
 /// A job being transferred.
@@ -365,30 +358,44 @@ impl Work {
                 if found == expected || !self.checksums {
                     return Ok(());
                 }
-                let standing = match self.last_generation() {
-                    0 => Standing::NoGeneration,
-                    _ if self.slots.is_committed(*extent) => Standing::Part,
-                    _ => Standing::Since,
-                };
-                Err(self.layout.corrupt_error(job, offset, [expected, found], standing))
+                Err(self.corrupt(*extent, job, offset, [expected, found]))
             }
-            Job::Commit { payload, .. } => self.write_generation(payload),
+            // All writes before the commit are on stable storage, and none after it has started.
+            Job::Commit { payload, .. } => self.keep(self.slots.with_current(payload)),
             Job::Write { .. } | Job::Sync { .. } => Ok(()),
         }
     }
 
-    /// All writes before the commit are on stable storage, and none after it has started.
-    fn write_generation(&mut self, payload: &[u8]) -> Result<(), StorageError> {
-        let Some(generations) = &mut self.generations else { return Ok(()) };
-        let number = generations.last + 1;
-        let versions = self.slots.versions();
-        generations.file.write(&Generation { number, versions, payload: payload.to_vec() })?;
-        generations.last = number;
-        self.slots.commit();
+    /// The error for an extent that is not as it was written. Where an older generation is without it, those that hold
+    /// it are given up.
+    fn corrupt(&mut self, extent: usize, job: &Job, offset: u64, sums: [u64; 2]) -> StorageError {
+        let without = self.slots.without_current(extent);
+        let standing = match (self.slots.kept().len(), without.len()) {
+            (0, _) => Standing::NoGeneration,
+            (_, 0) => Standing::Part,
+            (kept, left) if kept == left => Standing::Since,
+            (kept, left) => Standing::GivenUp { generations: kept - left },
+        };
+        let corruption = self.layout.corrupt_error(job, offset, sums, standing);
+        let Standing::GivenUp { .. } = standing else { return corruption };
+        match self.keep(without) {
+            Ok(()) => corruption,
+            Err(cause) => {
+                StorageError::NotGivenUp { corruption: Box::new(corruption), cause: Box::new(cause) }
+            }
+        }
+    }
+
+    /// Makes these generations, newest first, the ones on record.
+    fn keep(&mut self, kept: Vec<Generation>) -> Result<(), StorageError> {
+        if let Some(record) = &self.record {
+            record.write(&kept)?;
+            self.slots.keep(kept);
+        }
         Ok(())
     }
 
     fn last_generation(&self) -> u64 {
-        self.generations.as_ref().map_or(0, |generations| generations.last)
+        self.slots.kept().first().map_or(0, |last| last.number)
     }
 }

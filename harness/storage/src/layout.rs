@@ -14,7 +14,7 @@ pub(crate) struct Layout {
     pub extents: Vec<ExtentSpec>,
     /// Of each extent's slot 0, in bytes.
     pub offsets: Vec<u64>,
-    /// From an extent's slot 0 to its slot 1, in bytes.
+    /// From each of an extent's slots to the next, in bytes.
     pub slot_bytes: u64,
     pub chunk_bytes: u32,
     pub queue_depth: usize,

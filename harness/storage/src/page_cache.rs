@@ -102,14 +102,14 @@ fn start<M, F: BlockingFile + 'static>(
     );
     let parts = Parts {
         path: &path,
-        slots: Slots::unwritten(extents.specs().len(), false),
+        slots: Slots::unwritten(extents.specs().len(), 0),
         extents,
         capacity_bytes: options.capacity_bytes,
         // Each request is done when it is submitted: a second one could only make the first wait for its answer.
         queue_depth: 1,
         chunk_bytes: options.chunk_bytes as u32,
         checks: Checks { checksums: options.checksums, fault: None },
-        generations: None,
+        record: None,
         description: Box::new(description),
     };
     FileStore::start(parts, make_device)

@@ -17,6 +17,8 @@ use crate::{
 
 /// Bytes of an extent: a panel's usual size.
 const EXTENT_BYTES: u64 = 8 << 20;
+/// Generations kept, which makes two slots an extent.
+const KEPT: u8 = 1;
 
 /// Extents read ahead of the one in use, at most: training has no more memory for that.
 const MOST_AHEAD: u64 = 8;
@@ -83,7 +85,7 @@ impl DiskProbe {
         let folder = dir.join(format!("{FOLDER}{}", std::process::id()));
         space::check(&folder, 2 * count * EXTENT_BYTES)?;
         let probe = Self { folder, extents };
-        let options = DirectOptions { generations: true, ..DirectOptions::new(8 * EXTENT_BYTES) };
+        let options = DirectOptions { generations: KEPT, ..DirectOptions::new(8 * EXTENT_BYTES) };
         let store = DirectStore::open(&probe.folder, &probe.extents, options)?;
         for _slot in 0..2 {
             for extent in (0..count as u32).map(ExtentId) {
@@ -106,8 +108,10 @@ impl DiskProbe {
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
         let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
         let buffers = 2 * ahead + 4;
+        let generations = KEPT;
+        let capacity_bytes = buffers * EXTENT_BYTES;
         let options =
-            DirectOptions { queue_depth, chunk_bytes, ..DirectOptions::new(buffers * EXTENT_BYTES) };
+            DirectOptions { queue_depth, chunk_bytes, generations, ..DirectOptions::new(capacity_bytes) };
         let recovered = DirectStore::recover(&self.folder, &self.extents, options)?;
         let (store, _) = recovered.ok_or_else(|| StorageError::File {
             operation: "find what was written to",

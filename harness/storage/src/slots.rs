@@ -1,81 +1,97 @@
 //! Which of an extent's places in the file holds it, and what it must look like there. Pure.
 //!
-//! With generations each extent has two slots. A write goes to the slot that the last committed generation does not
-//! use, so that until the next commit the committed bytes stay as they were. Without, there is one slot.
+//! An extent has one slot more than generations are kept. A write goes to a slot that none of them uses, so that
+//! what was committed stays as it was as long as its generation is kept. Without generations there is one slot.
 
 /// An extent's bytes on disk.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub(crate) struct Version {
-    /// 0 or 1.
+    /// From 0.
     pub slot: u8,
     /// Of the bytes in it; `None` if checksums are off.
     pub checksum: Option<u64>,
 }
 
+/// A committed generation.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub(crate) struct Generation {
+    /// Counts up from 1.
+    pub number: u64,
+    /// By extent; `None` if it was never written.
+    pub versions: Vec<Option<Version>>,
+    /// The caller's own bytes.
+    pub payload: Vec<u8>,
+}
+
 /// Where every extent is.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    generations: bool,
-    extents: Vec<Versions>,
-}
-
-#[derive(Copy, Clone, Default, Debug)]
-struct Versions {
-    /// What a read gets; `None` if never written: zeros in slot 0.
-    current: Option<Version>,
-    /// What the last committed generation holds.
-    committed: Option<Version>,
+    /// The most generations that are kept.
+    keep: u8,
+    /// What a read of each extent gets; `None` if never written: zeros in slot 0.
+    current: Vec<Option<Version>>,
+    /// Newest first.
+    kept: Vec<Generation>,
 }
 
 impl Slots {
     /// Of extents that were never written.
-    pub(crate) fn unwritten(extents: usize, generations: bool) -> Self {
-        Self { generations, extents: vec![Versions::default(); extents] }
+    pub(crate) fn unwritten(extents: usize, keep: u8) -> Self {
+        Self { keep, current: vec![None; extents], kept: Vec::new() }
     }
 
-    /// As a generation was committed.
-    pub(crate) fn recovered(versions: &[Option<Version>]) -> Self {
-        let recovered = |version: &Option<Version>| Versions { current: *version, committed: *version };
-        Self { generations: true, extents: versions.iter().map(recovered).collect() }
+    /// As the newest of the generations that were kept was committed; there is at least one.
+    pub(crate) fn recovered(kept: Vec<Generation>, keep: u8) -> Self {
+        Self { keep, current: kept[0].versions.clone(), kept }
     }
 
     /// Slots of each extent in the file.
     pub(crate) const fn per_extent(&self) -> u64 {
-        if self.generations { 2 } else { 1 }
+        self.keep as u64 + 1
     }
 
     /// What a read of an extent finds, and where.
     pub(crate) fn current(&self, extent: usize) -> Version {
-        self.extents[extent].current.unwrap_or(Version { slot: 0, checksum: None })
+        self.current[extent].unwrap_or(Version { slot: 0, checksum: None })
     }
 
-    /// Whether what a read of an extent finds is what the last committed generation holds.
-    pub(crate) fn is_committed(&self, extent: usize) -> bool {
-        let Versions { current, committed } = self.extents[extent];
-        current.is_some() && current == committed
+    /// Generations committed and not dropped, newest first.
+    pub(crate) fn kept(&self) -> &[Generation] {
+        &self.kept
     }
 
-    /// Where to write an extent, which from now on is what reads get.
+    /// Where to write an extent, which from now on is what reads get: its first slot that is free, so the same one again
+    /// until a commit.
     pub(crate) fn begin_write(&mut self, extent: usize, checksum: Option<u64>) -> u8 {
-        let versions = &mut self.extents[extent];
-        let slot = match versions.committed {
-            Some(committed) if self.generations => 1 - committed.slot,
-            _ => 0,
-        };
-        versions.current = Some(Version { slot, checksum });
+        let is_free = |slot: &u8| self.kept.iter().all(|generation| !generation.uses(extent, *slot));
+        let slot = (0..=self.keep).find(is_free).expect("there is one slot more than generations are kept");
+        self.current[extent] = Some(Version { slot, checksum });
         slot
     }
 
-    /// What a generation committed now holds, by extent.
-    pub(crate) fn versions(&self) -> Vec<Option<Version>> {
-        self.extents.iter().map(|versions| versions.current).collect()
+    /// The generations to keep when what reads get now is committed: it, and as many before it as there is room for.
+    pub(crate) fn with_current(&self, payload: &[u8]) -> Vec<Generation> {
+        let number = self.kept.first().map_or(0, |last| last.number) + 1;
+        let next = Generation { number, versions: self.current.clone(), payload: payload.to_vec() };
+        let older = self.kept.iter().cloned();
+        std::iter::once(next).chain(older).take(usize::from(self.keep)).collect()
     }
 
-    /// The generation is on disk.
-    pub(crate) fn commit(&mut self) {
-        for versions in &mut self.extents {
-            versions.committed = versions.current;
-        }
+    /// The generations to keep when what a read of an extent finds now is lost: those that hold another version of it.
+    pub(crate) fn without_current(&self, extent: usize) -> Vec<Generation> {
+        let holds_another = |generation: &&Generation| generation.versions[extent] != self.current[extent];
+        self.kept.iter().filter(holds_another).cloned().collect()
+    }
+
+    /// These are the generations on record now. The slots of others are free.
+    pub(crate) fn keep(&mut self, kept: Vec<Generation>) {
+        self.kept = kept;
+    }
+}
+
+impl Generation {
+    fn uses(&self, extent: usize, slot: u8) -> bool {
+        self.versions[extent].is_some_and(|version| version.slot == slot)
     }
 }
 
@@ -83,41 +99,109 @@ impl Slots {
 mod tests {
     use super::*;
 
+    /// Writes an extent; returns its slot.
+    fn write(slots: &mut Slots, extent: usize, checksum: u64) -> u8 {
+        slots.begin_write(extent, Some(checksum))
+    }
+
+    fn commit(slots: &mut Slots) {
+        slots.keep(slots.with_current(b""));
+    }
+
+    /// Numbers of the generations kept, newest first.
+    fn numbers(kept: &[Generation]) -> Vec<u64> {
+        kept.iter().map(|generation| generation.number).collect()
+    }
+
     #[test]
     fn a_committed_slot_is_not_written_until_the_next_commit() {
-        let mut slots = Slots::unwritten(2, true);
-        assert_eq!(slots.begin_write(0, Some(1)), 0);
-        slots.commit();
-        assert_eq!([slots.begin_write(0, Some(2)), slots.begin_write(0, Some(3))], [1, 1]);
+        let mut slots = Slots::unwritten(2, 1);
+        assert_eq!(write(&mut slots, 0, 1), 0);
+        commit(&mut slots);
+        assert_eq!([write(&mut slots, 0, 2), write(&mut slots, 0, 3)], [1, 1]);
         assert_eq!(slots.current(0), Version { slot: 1, checksum: Some(3) });
-        slots.commit();
-        assert_eq!(slots.begin_write(0, Some(4)), 0);
-        assert_eq!(slots.versions()[1], None);
+        commit(&mut slots);
+        assert_eq!(write(&mut slots, 0, 4), 0);
+        assert_eq!(slots.kept()[0].versions[1], None);
+    }
+
+    #[test]
+    fn no_slot_of_a_kept_generation_is_written_however_extents_are_chosen() {
+        for keep in 1..5 {
+            let mut slots = Slots::unwritten(3, keep);
+            for number in 1..40 {
+                // Extent 0 is written once in a generation, 1 in some, 2 twice in others.
+                let times = [1, usize::from(number % 3 == 0), 2 * usize::from(number % 4 < 2)];
+                for (extent, times) in times.into_iter().enumerate() {
+                    for _ in 0..times {
+                        let before = slots.kept().to_vec();
+                        let slot = write(&mut slots, extent, number);
+                        assert!(u64::from(slot) < slots.per_extent());
+                        assert!(before.iter().all(|generation| !generation.uses(extent, slot)));
+                    }
+                }
+                commit(&mut slots);
+                let expected: Vec<_> = (1..=number).rev().take(usize::from(keep)).collect();
+                assert_eq!(numbers(slots.kept()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_again_before_a_commit_takes_the_slot_it_has() {
+        let mut slots = Slots::unwritten(1, 3);
+        commit(&mut slots);
+        assert_eq!([write(&mut slots, 0, 1), write(&mut slots, 0, 2)], [0, 0]);
+        commit(&mut slots);
+        assert_eq!([write(&mut slots, 0, 3), write(&mut slots, 0, 4)], [1, 1]);
     }
 
     #[test]
     fn an_extent_the_generation_did_not_change_keeps_its_slot() {
-        let mut slots = Slots::unwritten(1, true);
-        slots.begin_write(0, None);
-        slots.commit();
-        slots.commit();
-        assert_eq!(slots.begin_write(0, None), 1);
+        let mut slots = Slots::unwritten(1, 1);
+        write(&mut slots, 0, 1);
+        commit(&mut slots);
+        commit(&mut slots);
+        assert_eq!(slots.current(0).slot, 0);
+        assert_eq!(write(&mut slots, 0, 2), 1);
     }
 
     #[test]
     fn without_generations_there_is_one_slot() {
-        let mut slots = Slots::unwritten(1, false);
-        slots.begin_write(0, None);
-        slots.commit();
-        assert_eq!(slots.begin_write(0, None), 0);
+        let mut slots = Slots::unwritten(1, 0);
+        assert_eq!([write(&mut slots, 0, 1), write(&mut slots, 0, 2)], [0, 0]);
         assert_eq!(slots.per_extent(), 1);
     }
 
     #[test]
     fn a_recovered_store_goes_on_beside_what_it_recovered() {
-        let versions = [Some(Version { slot: 1, checksum: Some(9) }), None];
-        let mut slots = Slots::recovered(&versions);
-        assert_eq!(slots.versions(), versions);
-        assert_eq!([slots.begin_write(0, None), slots.begin_write(1, None)], [0, 0]);
+        let generation = |number, versions| Generation { number, versions, payload: Vec::new() };
+        let newest = generation(8, vec![Some(Version { slot: 1, checksum: Some(9) }), None]);
+        let older = generation(7, vec![Some(Version { slot: 0, checksum: Some(8) }), None]);
+        let mut slots = Slots::recovered(vec![newest, older], 2);
+        assert_eq!(slots.current(0), Version { slot: 1, checksum: Some(9) });
+        assert_eq!([write(&mut slots, 0, 1), write(&mut slots, 1, 1)], [2, 0]);
+        commit(&mut slots);
+        assert_eq!(numbers(slots.kept()), [9, 8]);
+    }
+
+    #[test]
+    fn what_is_lost_takes_the_generations_that_hold_it_along_and_no_other() {
+        let mut slots = Slots::unwritten(2, 3);
+        for (number, shared) in [(1, 1), (2, 2), (3, 2)] {
+            write(&mut slots, 0, number);
+            if shared == number {
+                write(&mut slots, 1, shared);
+            }
+            commit(&mut slots);
+        }
+        assert_eq!(numbers(&slots.without_current(0)), [2, 1]);
+        assert_eq!(numbers(&slots.without_current(1)), [1]);
+        write(&mut slots, 0, 4);
+        assert_eq!(numbers(&slots.without_current(0)), [3, 2, 1], "no generation holds it");
+        let left = slots.without_current(1);
+        let given_up = slots.kept()[0].versions[1].unwrap().slot;
+        slots.keep(left);
+        assert_eq!(write(&mut slots, 1, 5), given_up, "the slot of what was given up is free");
     }
 }

@@ -91,7 +91,7 @@ fn without_checksums_nobody_looks() {
 #[test]
 fn rot_is_found_after_a_recovery_too() {
     let dir = temporary_folder();
-    let options = DirectOptions { generations: true, ..DirectOptions::new(1 << 20) };
+    let options = DirectOptions { generations: 1, ..DirectOptions::new(1 << 20) };
     let Some(store) = direct(dir.path(), options) else { return };
     write_both(&store);
     store.commit(b"").unwrap();
@@ -112,7 +112,7 @@ fn rot_in_what_was_written_after_a_generation_is_told_from_rot_in_the_generation
         (8192 + 100, 1, Standing::Part, "`spillbench run --fresh`"),
     ] {
         let dir = temporary_folder();
-        let options = DirectOptions { generations: true, ..DirectOptions::new(1 << 20) };
+        let options = DirectOptions { generations: 1, ..DirectOptions::new(1 << 20) };
         let Some(store) = direct(dir.path(), options) else { return };
         write_both(&store);
         store.commit(b"").unwrap();

@@ -14,8 +14,16 @@ use subjects::{Random, extents, fill, first_wrong, temporary_folder};
 
 const SIZES: [u64; 6] = [4, 8192, 40_000, 12_284, 300_000, 64 << 10];
 
+/// How many generations the stores here keep, from one test to the next.
+const KEPT: [u8; 2] = [1, 3];
+
+/// Of a store that keeps so many generations.
+fn keeping(generations: u8) -> DirectOptions {
+    DirectOptions { generations, chunk_bytes: 16 << 10, ..DirectOptions::new(2 << 20) }
+}
+
 fn options() -> DirectOptions {
-    DirectOptions { generations: true, chunk_bytes: 16 << 10, ..DirectOptions::new(2 << 20) }
+    keeping(1)
 }
 
 fn open(dir: &Path, options: DirectOptions) -> Option<DirectStore> {
@@ -66,29 +74,37 @@ fn number_in(payload: &[u8]) -> u64 {
     u64::from_le_bytes(payload.try_into().unwrap())
 }
 
+/// The store as it was left, and the numbers of the generations it keeps, the last one's first.
+fn recover_keeping(dir: &Path, keep: u8) -> Option<(DirectStore, Vec<u64>)> {
+    let (store, payloads) = DirectStore::recover(dir, &extents(&SIZES), keeping(keep)).unwrap()?;
+    Some((store, payloads.iter().map(|payload| number_in(payload)).collect()))
+}
+
 fn recover(dir: &Path) -> Option<(DirectStore, u64)> {
-    let recovered = DirectStore::recover(dir, &extents(&SIZES), options()).unwrap();
-    recovered.map(|(store, payload)| (store, number_in(&payload)))
+    recover_keeping(dir, 1).map(|(store, numbers)| (store, numbers[0]))
 }
 
 #[test]
 fn a_store_recovers_as_committed_whatever_was_written_since() {
-    let dir = temporary_folder();
-    assert!(recover(dir.path()).is_none());
-    let Some(mut store) = open(dir.path(), options()) else { return };
-    for number in 1..8 {
-        write_generation(&store, number).unwrap();
-        assert_eq!(store.commit(&number.to_le_bytes()).unwrap(), number);
-        // Twice, so that the uncommitted slot is written again; all, so that extents never written are too.
-        for extent in (0..SIZES.len() as u32).chain(0..SIZES.len() as u32) {
-            write(&store, extent, -1.0).unwrap();
+    for keep in KEPT {
+        let dir = temporary_folder();
+        assert!(recover_keeping(dir.path(), keep).is_none());
+        let Some(mut store) = open(dir.path(), keeping(keep)) else { return };
+        for number in 1..8 {
+            write_generation(&store, number).unwrap();
+            assert_eq!(store.commit(&number.to_le_bytes()).unwrap(), number);
+            // Twice, so that the uncommitted slot is written again; all, so that extents never written are too.
+            for extent in (0..SIZES.len() as u32).chain(0..SIZES.len() as u32) {
+                write(&store, extent, -1.0).unwrap();
+            }
+            store.flush().unwrap();
+            drop(store);
+            let numbers;
+            (store, numbers) = recover_keeping(dir.path(), keep).unwrap();
+            let expected: Vec<_> = (1..=number).rev().take(usize::from(keep)).collect();
+            assert_eq!(numbers, expected);
+            assert_is_generation(&store, number);
         }
-        store.flush().unwrap();
-        drop(store);
-        let recovered;
-        (store, recovered) = recover(dir.path()).unwrap();
-        assert_eq!(recovered, number);
-        assert_is_generation(&store, number);
     }
 }
 
@@ -197,14 +213,17 @@ fn a_disk_full_while_the_record_is_written_leaves_the_last_committed_generation(
     assert_is_generation(&recover(dir.path()).unwrap().0, 2);
 }
 
-/// Names the folder of the process that is to be killed.
+/// Names the folder of the process that is to be killed, and how many generations it keeps.
 const KILLED: &str = "SPILLBENCH_STORAGE_KILLED";
+const KEEPS: &str = "SPILLBENCH_STORAGE_KEEPS";
 
 /// Not a test: what the process to be killed does. It goes on from what it recovers, and says each step.
 #[test]
 fn process_that_is_killed() {
     let Some(dir) = std::env::var_os(KILLED).map(PathBuf::from) else { return };
-    let (store, mut number) = recover(&dir).unwrap_or_else(|| (open(&dir, options()).unwrap(), 0));
+    let keep = std::env::var(KEEPS).unwrap().parse().unwrap();
+    let recovered = recover_keeping(&dir, keep).map(|(store, numbers)| (store, numbers[0]));
+    let (store, mut number) = recovered.unwrap_or_else(|| (open(&dir, keeping(keep)).unwrap(), 0));
     let mut out = std::io::stdout().lock();
     loop {
         number += 1;
@@ -232,24 +251,29 @@ fn restore_unchanged(store: &DirectStore, number: u64) {
 }
 
 #[test]
-fn a_process_killed_at_any_moment_leaves_exactly_one_committed_generation() {
+fn a_process_killed_at_any_moment_leaves_exactly_one_last_generation_and_those_kept_before_it() {
+    KEPT.into_iter().for_each(kill_again_and_again);
+}
+
+fn kill_again_and_again(keep: u8) {
     const KILLS: u64 = 40;
     let dir = temporary_folder();
-    if open(dir.path(), options()).is_none() {
+    if open(dir.path(), keeping(keep)).is_none() {
         return;
     }
     let mut random = Random::new(2026);
     let (mut last, mut unacknowledged) = (0, 0);
     for kill in 0..KILLS {
-        let acknowledged = run_and_kill(dir.path(), &mut random).unwrap_or(last);
-        let recovered = recover(dir.path());
-        let number = recovered.as_ref().map_or(0, |(_, number)| *number);
+        let acknowledged = run_and_kill(dir.path(), keep, &mut random).unwrap_or(last);
+        let recovered = recover_keeping(dir.path(), keep);
+        let number = recovered.as_ref().map_or(0, |(_, numbers)| numbers[0]);
         assert!(
             number == acknowledged || number == acknowledged + 1,
             "kill {kill}: {number} after {acknowledged}"
         );
         unacknowledged += number - acknowledged;
-        if let Some((store, number)) = recovered {
+        if let Some((store, numbers)) = recovered {
+            assert!(numbers.into_iter().eq((1..=number).rev().take(usize::from(keep))));
             assert_is_generation(&store, number);
         }
         last = number;
@@ -260,10 +284,11 @@ fn a_process_killed_at_any_moment_leaves_exactly_one_committed_generation() {
 
 /// Starts the process, kills it a random while after a random line of its output; returns the last generation it
 /// said it had committed.
-fn run_and_kill(dir: &Path, random: &mut Random) -> Option<u64> {
+fn run_and_kill(dir: &Path, keep: u8, random: &mut Random) -> Option<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "process_that_is_killed", "--nocapture"])
         .env(KILLED, dir)
+        .env(KEEPS, keep.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

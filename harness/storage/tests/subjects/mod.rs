@@ -52,7 +52,7 @@ pub const SUBJECTS: &[Subject] = &[
                 queue_depth: 2,
                 chunk_bytes: 4096,
                 checksums: false,
-                generations: true,
+                generations: 1,
                 ..DirectOptions::new(capacity)
             };
             Ok(Box::new(DirectStore::open(dir, extents, options)?))

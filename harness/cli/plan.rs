@@ -5,7 +5,7 @@ use spillbench_runner::TrialFolder;
 use spillbench_schedule::{Plan, Policy, Rank, plan::Traffic, strategy::Order};
 use spillbench_schema::{
     Bytes, Prediction, Trial,
-    config::StorageMode,
+    config::{GenerationsConfig, StorageMode},
     prediction::{Bottleneck, Method},
 };
 
@@ -142,10 +142,10 @@ fn print(trial: &Trial, plan: &Plan, traffic: Option<&Traffic>) {
                     "  storage      a step reads {read}, writes {written}, no schedule less than {floor} in all"
                 );
             }
-            if let Some(every) = plan.generations {
+            if let Some(GenerationsConfig { every, keep }) = plan.generations {
                 let each = traffic.generations_written.checked_div(traffic.generations).unwrap_or(0);
                 println!(
-                    "  generations  {}, one in {every} steps or more; each writes {} beside what steps write",
+                    "  generations  {}, one in {every} steps or more, of which {keep} stay; each writes {} beside what steps write",
                     traffic.generations,
                     Bytes(each)
                 );

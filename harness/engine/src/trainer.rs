@@ -246,7 +246,7 @@ fn open_store(
             let options = DirectOptions {
                 queue_depth: storage.queue_depth,
                 chunk_bytes: storage.chunk.0,
-                generations: u8::from(plan.generations.is_some()),
+                generations: plan.generations.map_or(0, |generations| generations.keep),
                 fault,
                 ..DirectOptions::new(capacity_bytes)
             };

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, open_plan, train};
 use spillbench_schedule::{Op, Rank};
-use spillbench_schema::{Event, Rates, Summary, Trial};
-use spillbench_storage::{Fault, FaultKind};
+use spillbench_schema::{Event, Rates, Summary, Trial, config::GenerationsConfig};
+use spillbench_storage::{Fault, FaultKind, Standing, StorageError};
 
 /// What no run here takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -225,6 +225,54 @@ fn spilled_activations_and_parameters_in_bf16_go_on_like_the_rest() {
         trial.config.storage.activations = activations;
         assert_goes_on_after_cuts(&trial, &format!("{precision:?}, {activations:?}"));
     }
+}
+
+#[test]
+fn a_run_that_keeps_older_generations_goes_on_from_the_last_one_all_the_same() {
+    let mut trial = with_generations(&adam(), &json!({ "model": { "pipeline": { "ranks": 2 } } }), 24, 2);
+    trial.config.storage.generations = Some(GenerationsConfig { every: 2, keep: 2 });
+    trial.config.train.steps = Some(13);
+    assert_goes_on_after_cuts(&trial, "two generations kept");
+}
+
+/// What a run cut off twice wrote in its second part is spoiled: each generation of that part is given up in its turn.
+#[test]
+fn a_run_that_lost_its_last_generations_goes_on_from_an_older_one_as_if_they_had_never_been() {
+    let mut back = 0;
+    for strategy in strategies() {
+        let mut trial = with_generations(&adam(), &strategy, 24, 1);
+        trial.config.storage.generations = Some(GenerationsConfig { every: 1, keep: 16 });
+        trial.config.train.steps = Some(13);
+        let reference = whole(&trial);
+        let dir = tempfile::tempdir().expect("a folder");
+        let extents = dir.path().join("state/extents");
+        let part = |share: u64| {
+            let fault = Fault { operation: device_operations(&trial) / share, kind: FaultKind::Errno(EIO) };
+            run(&trial, dir.path(), Some(fault)).expect_err("it is cut off");
+            std::fs::read(&extents).expect("extents")
+        };
+        let (first, mut second) = (part(3), part(2));
+        for (before, after) in first.chunks(4096).zip(second.chunks_mut(4096)) {
+            after[0] ^= u8::from(before != after) << 2;
+        }
+        std::fs::write(&extents, second).expect("spoiled");
+        let mut given_up = Vec::new();
+        let summary = loop {
+            match run(&trial, dir.path(), None) {
+                Ok(summary) => break summary,
+                Err(EngineError::Corrupt {
+                    cause: StorageError::Corrupt { standing: Standing::GivenUp { .. }, .. },
+                    step,
+                }) => given_up.push(step),
+                Err(error) => panic!("{strategy}: {error}"),
+            }
+        };
+        let newest_first = given_up.is_sorted_by(|newer, older| newer > older);
+        assert!(!given_up.is_empty() && newest_first, "{strategy}: back to {given_up:?}");
+        back += given_up.len();
+        assert_same(&reference, &summary, &log(dir.path()), &strategy.to_string());
+    }
+    assert!(back > 10, "{back} generations given up");
 }
 
 /// Cuts a run off several times and lets it go on, until it ends as one that was not.

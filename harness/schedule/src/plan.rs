@@ -3,7 +3,7 @@
 use serde::Serialize;
 use spillbench_schema::{
     Rates, Trial,
-    config::{Config, Parallelism, StorageMode},
+    config::{Config, GenerationsConfig, Parallelism, StorageMode},
 };
 use thiserror::Error;
 
@@ -69,8 +69,8 @@ pub struct Plan {
     pub memory: MemoryPlan,
     /// Compute threads of each rank.
     pub threads: usize,
-    /// Steps from one generation to the next, where generations are committed.
-    pub generations: Option<u64>,
+    /// When generations are committed and how many are kept, if any.
+    pub generations: Option<GenerationsConfig>,
     strategy: Box<dyn Strategy>,
 }
 
@@ -146,7 +146,6 @@ impl Plan {
         } else {
             request.with_everything_kept(kept)?
         };
-        let generations = config.storage.generations.map(|generations| generations.every);
         Ok(Self {
             network,
             timeline,
@@ -157,7 +156,7 @@ impl Plan {
             orders,
             memory,
             threads,
-            generations,
+            generations: config.storage.generations,
             strategy,
         })
     }
@@ -195,7 +194,8 @@ impl Plan {
     /// What a rank does after the generation of `step`: what it would have done anyway, after bringing back what is
     /// pinned.
     pub fn operations_from(&self, rank: Rank, step: u64) -> Box<dyn Iterator<Item = Op> + '_> {
-        let stream = Stream::new(self.strategy(), &self.timeline, rank, self.generations).starting_at(step);
+        let every = self.generations.map(|generations| generations.every);
+        let stream = Stream::new(self.strategy(), &self.timeline, rank, every).starting_at(step);
         if self.brings(rank) {
             let residency = &self.memory.residency[self.domain(rank)];
             Box::new(Weave::new(stream, &self.extents, residency, &self.owned_extents(rank)))
@@ -204,11 +204,16 @@ impl Plan {
         }
     }
 
-    /// Bytes that extents and spilled activations take on disk: twice theirs where generations are committed.
+    /// Slots of an extent on disk: one, and one more for each generation that is kept.
+    pub fn slots(&self) -> u64 {
+        1 + self.generations.map_or(0, |generations| u64::from(generations.keep))
+    }
+
+    /// Bytes that extents and spilled activations take on disk, in all slots.
     pub fn disk_bytes(&self) -> u64 {
         let extents: u64 = self.extents.iter().map(|extent| self.extents.bytes(extent)).sum();
         // What one step spills is overwritten by the next.
-        (extents + self.activations.spilled_bytes()) * if self.generations.is_some() { 2 } else { 1 }
+        (extents + self.activations.spilled_bytes()) * self.slots()
     }
 
     /// Bytes that the whole run moves.

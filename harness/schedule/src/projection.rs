@@ -66,8 +66,8 @@ fn project_within(plan: &Plan, config: &Config, machine: &Machine, operations: u
     let spilled = config.storage.mode != StorageMode::Memory;
     let disk_bytes = if spilled { plan.disk_bytes() } else { 0 };
     let steps = plan.timeline.steps as f64;
-    // A second slot is first written by a generation.
-    let initial_bytes = disk_bytes / if plan.generations.is_some() { 2 } else { 1 };
+    // Slots but the first are written after a generation.
+    let initial_bytes = disk_bytes / plan.slots();
     let generations = plan.generations.and_then(|_| plan.traffic_within(config.storage.mode, operations));
     let generations_bytes = generations.map_or(0.0, |traffic| traffic.generations_written as f64);
     let set_up_s = set_up_s(plan, &rates, &disk, initial_bytes);

@@ -247,6 +247,11 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         &["s.yaml:17:73: `storage.generations.every` is 0, but must be at least 1"],
     );
     check(
+        "no generation kept",
+        &[("{ mode: memory }", "{ mode: direct, memory_budget: 1GiB, generations: { every: 1, keep: 0 } }")],
+        &["s.yaml:17:82: `storage.generations.keep` is 0, but must be from 1 to 16"],
+    );
+    check(
         "groups of nothing that hold too little",
         &[("exchange: weights,        interval: 1", "exchange: weights, interval: 1, groups: [2, 0]")],
         &[

@@ -7,7 +7,10 @@ use spillbench_schema::{
 };
 
 use super::{project, project_within};
-use crate::plan::{Plan, SampleCounts};
+use crate::{
+    Rank,
+    plan::{Plan, SampleCounts},
+};
 
 const CORES: usize = 2;
 
@@ -198,4 +201,25 @@ fn the_whole_run_is_its_steps_with_what_comes_before_and_after() {
     assert!(prediction.peak_memory_bytes >= plan.memory.total());
     let steps = 8.0 * prediction.bytes_written_per_step as f64;
     near(prediction.bytes_written, steps + prediction.disk_bytes as f64, 1e-6);
+}
+
+#[test]
+fn generations_that_are_kept_take_their_space_each_and_nothing_else() {
+    let machine = machine(10.0, &disk(1.0, 1.0));
+    let keeping = |keep: u8| {
+        let generations = json!({ "every": 4, "keep": keep });
+        let storage = json!({ "mode": "direct", "memory_budget": "15MiB", "generations": generations });
+        predict(&trial(1024, 8, &json!({ "storage": storage })), &machine)
+    };
+    let without = predict(&trial(1024, 8, &on_disk("15MiB")), &machine).1.disk_bytes;
+    let (once, first) = keeping(1);
+    assert_eq!(first.disk_bytes, 2 * without);
+    for keep in 2..4 {
+        let (plan, prediction) = keeping(keep);
+        assert_eq!(plan.disk_bytes(), (u64::from(keep) + 1) * without);
+        let space = prediction.disk_bytes;
+        assert_eq!(space, plan.disk_bytes());
+        assert_eq!(Prediction { disk_bytes: first.disk_bytes, ..prediction }, first);
+        assert!(plan.operations(Rank(0)).eq(once.operations(Rank(0))));
+    }
 }

@@ -220,7 +220,7 @@ impl Case {
     /// With a generation once in so many steps.
     pub fn with_generations(mut self, every: u64) -> Self {
         self.name += &format!(" and a generation every {every} steps");
-        self.config.storage.generations = Some(GenerationsConfig { every });
+        self.config.storage.generations = Some(GenerationsConfig { every, keep: 1 });
         self
     }
 

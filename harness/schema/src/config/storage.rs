@@ -33,8 +33,8 @@ pub struct StorageConfig {
     pub generations: Option<GenerationsConfig>,
 }
 
-/// When a generation is committed: everything that a run needs to go on from there, on stable storage. Doubles the
-/// extents' space on disk. Under `direct` only.
+/// When a generation is committed: everything that a run needs to go on from there, on stable storage. Under `direct`
+/// only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GenerationsConfig {
@@ -42,6 +42,15 @@ pub struct GenerationsConfig {
     /// `local_loss`), the next step at which they hold none.
     #[schemars(range(min = 1))]
     pub every: u64,
+    /// The last generations that stay whole on disk. Where one is lost to corruption, the run goes on from the newest
+    /// that is sound. The extents take their space on disk once for each, and once more.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 16))]
+    pub keep: u8,
+}
+
+const fn one() -> u8 {
+    1
 }
 
 impl Default for StorageConfig {

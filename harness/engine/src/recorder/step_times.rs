@@ -121,15 +121,39 @@ mod tests {
         assert_eq!(of(times(0), 1).durations().median.to_bits(), 0);
     }
 
+    /// As a run that is cut off has it from its last generation.
+    fn resumed(kept: &StepTimes) -> StepTimes {
+        serde_json::from_slice(&serde_json::to_vec(kept).unwrap()).unwrap()
+    }
+
     #[test]
     fn what_a_generation_kept_goes_on_as_it_would_have() {
         let mut found = of(times(7), 3);
-        let text = serde_json::to_vec(&found).unwrap();
-        let mut resumed: StepTimes = serde_json::from_slice(&text).unwrap();
+        let mut resumed = resumed(&found);
         for times in [&mut found, &mut resumed] {
             times.push(9.0, 3);
             times.push(9.0, 3);
         }
         assert_eq!(found.durations(), resumed.durations());
+    }
+
+    #[test]
+    fn a_run_cut_off_around_the_moment_when_times_are_first_rounded_has_the_same_ones() {
+        const AFTER: usize = 5;
+        let all: Vec<f64> = times(EXACT + AFTER).collect();
+        let whole = of(all.iter().copied(), 1);
+        assert!(whole.exact.is_empty(), "its times are rounded");
+        for cut in [EXACT - 1, EXACT, EXACT + 1, EXACT + 2] {
+            let before = of(all[..cut].iter().copied(), 1);
+            assert_eq!(before.exact.is_empty(), cut > EXACT, "cut after {cut} steps");
+            let mut found = resumed(&before);
+            all[cut..].iter().for_each(|seconds| found.push(*seconds, 1));
+            assert_eq!(
+                (&found.exact, &found.rounded),
+                (&whole.exact, &whole.rounded),
+                "cut after {cut} steps"
+            );
+            assert_eq!(found.durations(), whole.durations());
+        }
     }
 }

@@ -134,6 +134,23 @@ fn a_reader_that_goes_away_ends_the_program_without_a_word() {
 }
 
 #[test]
+fn a_reader_that_goes_away_hides_no_failed_trial() {
+    let diverges = "{ train: { optimizer: { sgd: { learning_rate: 1e38 } } } }";
+    for (arms, code) in
+        [("{ fine: {} }".to_owned(), 141), (format!("{{ fine: {{}}, fails: {diverges} }}"), 100)]
+    {
+        for arguments in [&[][..], &["--json"]] {
+            let study = Study::new(&[SMALL, &format!("\narms: {arms}\n")]);
+            let ended = study.command("run", arguments).stdout(closed_pipe()).output().expect("it starts");
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!(ended.status.code(), Some(code), "{arms} {arguments:?}: {said}");
+            assert!(!said.contains("pipe"), "{said}");
+            assert_eq!(study.summaries().len(), 1, "the study went on without a reader");
+        }
+    }
+}
+
+#[test]
 fn a_diagnostic_that_nobody_reads_does_not_change_how_the_program_ends() {
     let study = Study::new(&[SMALL]);
     let status = study.command("check", &[]).stderr(closed_pipe()).status();

@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::output::CLOSED_PIPE;
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -21,6 +23,8 @@ pub enum Exit {
     TrialFailed,
     /// The user interrupted.
     Interrupted,
+    /// All is well, and nobody reads it.
+    Unread,
 }
 
 impl From<Exit> for ExitCode {
@@ -34,6 +38,7 @@ impl From<Exit> for ExitCode {
             Exit::Inconclusive => 5,
             Exit::TrialFailed => 100,
             Exit::Interrupted => 130,
+            Exit::Unread => CLOSED_PIPE,
         })
     }
 }

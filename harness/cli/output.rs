@@ -9,7 +9,7 @@ use std::{
 };
 
 /// 128 + SIGPIPE: what a shell says of a program that a closed pipe has ended.
-const CLOSED_PIPE: i32 = 141;
+pub const CLOSED_PIPE: u8 = 141;
 
 /// Prints a line on standard output; ends the program where nobody reads it any more.
 macro_rules! println {
@@ -23,13 +23,20 @@ macro_rules! eprintln {
 }
 
 pub fn line(text: fmt::Arguments<'_>) {
+    if !is_read(text) {
+        process::exit(i32::from(CLOSED_PIPE));
+    }
+}
+
+/// Prints a line on standard output of which the program's end does not depend; returns whether anybody reads it.
+pub fn is_read(text: fmt::Arguments<'_>) -> bool {
     match writeln!(stdout(), "{text}") {
-        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => process::exit(CLOSED_PIPE),
+        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => false,
         Err(cause) => {
             diagnostic(format_args!("error: cannot write to standard output: {cause}"));
             process::exit(1);
         }
-        Ok(()) => {}
+        Ok(()) => true,
     }
 }
 

@@ -14,7 +14,9 @@ use spillbench_schema::{
 use crate::{
     arguments::RunArguments,
     exit::{Exit, Failure},
-    machine, report,
+    machine,
+    output::is_read,
+    report,
 };
 
 pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
@@ -45,19 +47,18 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         eprintln!("interrupted; run the same command again to finish what is missing");
         return Ok(Exit::Interrupted);
     }
+    let mut exit = Exit::Nothing;
     if outcome.finished + outcome.skipped > 0 {
         let written = report::write(&folder, &Results::load(&folder, study)?)?;
-        if arguments.json {
-            println!("{}", json!({ "reason": "report-written", "version": 1, "html": written.html }));
+        let told = if arguments.json {
+            json!({ "reason": "report-written", "version": 1, "html": written.html }).to_string()
         } else {
-            println!("{}\nreport: {}", written.table, written.html.display());
-        }
+            format!("{}\nreport: {}", written.table, written.html.display())
+        };
+        exit = if is_read(format_args!("{told}")) { Exit::Fine } else { Exit::Unread };
     }
-    Ok(match (outcome.failed.is_empty(), outcome.finished + outcome.skipped) {
-        (false, _) => Exit::TrialFailed,
-        (true, 0) => Exit::Nothing,
-        (true, _) => Exit::Fine,
-    })
+    // A reader that went away, as of `spillbench run … | head`, does not hide that a trial failed.
+    Ok(if outcome.failed.is_empty() { exit } else { Exit::TrialFailed })
 }
 
 /// What a trial is planned with here.

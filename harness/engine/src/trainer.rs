@@ -322,7 +322,7 @@ fn kernels(plan: &Plan) -> BTreeMap<String, String> {
                 (Operation::Gradient, "gradient"),
             ]
             .map(|(operation, name)| {
-                let kernel = kernel_name(operation, rows, layer.inputs, layer.outputs);
+                let kernel = kernel_name(operation, rows);
                 (format!("{name} {rows}x{}x{}", layer.inputs, layer.outputs), kernel.to_owned())
             })
         })

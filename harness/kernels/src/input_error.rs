@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use crate::micro::{Element, Kernel, Region};
+use crate::choice::Operation;
+use crate::micro::{Element, Kernel, Matrix, Region, Samples, Straight};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
 use crate::rule::add;
-use crate::strip::{Finished, Right, Samples, multiply_samples};
+use crate::strip::{Finished, Right, multiply_samples};
 
 /// Computes the panel's part of the error at a layer's input, dx = dz[:, panel]·W, or with `accumulate` adds
 /// it to `dx`. A layer's error is its panels' parts, added in order.
@@ -73,6 +74,9 @@ struct Rows<'a, T> {
 }
 
 impl<T: Element> Right for Rows<'_, T> {
+    type Element = T;
+    const OPERATION: Operation = Operation::InputError;
+
     fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
         self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed);
@@ -82,6 +86,19 @@ impl<T: Element> Right for Rows<'_, T> {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
         Region::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
+
+    fn multiply_few(
+        &self,
+        straight: &Straight<T>,
+        samples: Samples,
+        inputs: Range<usize>,
+        sums: &mut [f32],
+        scratch: &mut [f32],
+        stride: usize,
+    ) {
+        let matrix = Matrix { values: self.weights, stride: self.inputs };
+        straight.multiply_across(samples, matrix, inputs, sums, scratch, stride);
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +106,7 @@ mod tests {
     use super::input_error_with;
     use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
     use crate::micro::Kernel;
-    use crate::{Panel, input_error};
+    use crate::{Panel, Parameters, input_error, round_to_nearest};
 
     #[test]
     fn errors_are_those_of_plain_loops_however_the_layer_is_cut() {
@@ -127,6 +144,26 @@ mod tests {
         assert_eq!(run(2, rows), reference);
         assert_eq!(run(3, rows), reference);
         assert_eq!(run(1, 5), reference[..5 * panel.inputs]);
+    }
+
+    #[test]
+    fn few_samples_have_the_bits_that_they_have_among_many() {
+        for (inputs, units) in [(5, 3), (41, 300), (1100, 528)] {
+            let panel = Panel { total_units: units + 2, inputs, first_unit: 1, units };
+            let (params, dz) = (numbers(panel.parameters(), 1), numbers(20 * (units + 2), 2));
+            let halves: Vec<_> = params.iter().copied().map(round_to_nearest).collect();
+            let run = |params: Parameters, rows: usize| {
+                let mut dx = vec![0.5; rows * inputs];
+                input_error(&panel, params, &dz[..rows * (units + 2)], &mut dx, rows, true);
+                bits(&dx)
+            };
+            for params in [Parameters::F32(&params), Parameters::Bf16(&halves)] {
+                let many = run(params, 20);
+                for rows in 1..=9 {
+                    assert_eq!(run(params, rows), many[..rows * inputs], "{rows}×{inputs}×{units}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`gradient()`], [`update`] | dW = dzᵀ·x | samples |
 
 mod activation;
+mod choice;
 mod exponential;
 mod forward;
 mod gradient;
@@ -34,11 +35,11 @@ mod workspace;
 mod check;
 
 pub use activation::{OutputActivation, activation_backward};
+pub use choice::{Operation, kernel_name};
 pub use forward::forward;
 pub use gradient::{Chunk, gradient, update, update_folded};
 pub use input_error::input_error;
 pub use loss::{correct_count, loss_cross_entropy, loss_mse};
-pub use micro::{Operation, kernel_name};
 pub use panel::Panel;
 pub use peak::PeakLoop;
 pub use precision::{Parameters, ParametersMut, round_to_nearest};

@@ -7,6 +7,7 @@ mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod portable;
+mod straight;
 
 use half::bf16;
 
@@ -14,6 +15,7 @@ use crate::REDUCTION_BLOCK;
 use crate::precision::expand;
 
 pub(crate) use ahead::{Ahead, Region};
+pub(crate) use straight::{Matrix, Straight};
 
 /// Multiplies packed operands: `result[height × width] (=|+=) leftᵀ · right`, lines of the result `stride` apart, of
 /// which `rows` are wanted.
@@ -40,6 +42,15 @@ type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, de
 /// Packs `depth` lines that run across the reduction, each `strips` times as long as a line of the packed operand:
 /// `packed[strip][p][i] = source[p · stride + strip · lanes + i]`.
 type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, strips: usize, packed: *mut f32);
+
+/// A left operand: `rows` rows of `depth` terms, `stride` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Samples<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    pub rows: usize,
+    pub depth: usize,
+}
 
 /// The packed operands of a product.
 #[derive(Clone, Copy)]
@@ -69,6 +80,8 @@ pub(crate) struct Kernel {
     gather_width: Gather<f32>,
     expand_interleave_width: Interleave<bf16>,
     expand_gather_width: Gather<bf16>,
+    straight: Option<Straight<f32>>,
+    expand_straight: Option<Straight<bf16>>,
 }
 
 /// What the elements of a right operand may be. Packed they are f32.
@@ -78,6 +91,9 @@ pub(crate) trait Element: Copy + Sync {
 
     /// The packing of lines that run across the reduction.
     fn gather_width(kernel: &Kernel) -> Gather<Self>;
+
+    /// Products of few rows with unpacked lines, where the kernel has them.
+    fn straight(kernel: &Kernel) -> Option<&Straight<Self>>;
 
     /// The value.
     fn to_f32(self) -> f32;
@@ -90,6 +106,10 @@ impl Element for f32 {
 
     fn gather_width(kernel: &Kernel) -> Gather<Self> {
         kernel.gather_width
+    }
+
+    fn straight(kernel: &Kernel) -> Option<&Straight<Self>> {
+        kernel.straight.as_ref()
     }
 
     fn to_f32(self) -> f32 {
@@ -106,28 +126,14 @@ impl Element for bf16 {
         kernel.expand_gather_width
     }
 
+    fn straight(kernel: &Kernel) -> Option<&Straight<Self>> {
+        kernel.expand_straight.as_ref()
+    }
+
     #[inline]
     fn to_f32(self) -> f32 {
         expand(self)
     }
-}
-
-/// An operation whose kernel can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// y = act(x·Wᵀ + b)
-    Forward,
-    /// dx = dz·W
-    InputError,
-    /// dW = dzᵀ·x
-    Gradient,
-}
-
-/// The kernel that computes `operation` on a layer `[units × inputs]` with `rows` samples, for the manifest.
-///
-/// One kernel serves every shape, so that an element's bits depend on nothing but the length of its reduction.
-pub fn kernel_name(_operation: Operation, _rows: usize, _inputs: usize, _units: usize) -> &'static str {
-    Kernel::of_this_cpu().name
 }
 
 /// Whether code compiled for AVX2 and FMA may run.

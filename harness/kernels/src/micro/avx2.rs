@@ -3,6 +3,8 @@
 //! A strip is a cache line wide, so that lines of a panel are fetched whole and by one strip, and a block of 256
 //! terms of it fills half of a first-level cache.
 
+mod straight;
+
 use std::arch::asm;
 use std::arch::x86_64::{
     __m256, _MM_HINT_T0, _mm_castps_si128, _mm_loadl_epi64, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps,
@@ -37,6 +39,8 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: gather_width::<f32>,
     expand_interleave_width: interleave_width::<bf16>,
     expand_gather_width: gather_width::<bf16>,
+    straight: Some(straight::straight()),
+    expand_straight: Some(straight::straight()),
 };
 
 /// Elements that become a vector of f32.
@@ -83,10 +87,10 @@ unsafe fn product(operands: &Operands, result: *mut f32, stride: usize, rows: us
 }
 
 /// # Safety
-/// The CPU has AVX2; `result` has `ROWS` lines of `WIDTH` values, `stride` apart.
+/// The CPU has AVX2; `result` has `ROWS` lines of `VECTORS` vectors, `stride` apart.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn store<const ROWS: usize>(
+unsafe fn store<const ROWS: usize, const VECTORS: usize>(
     sums: [[__m256; VECTORS]; ROWS],
     result: *mut f32,
     stride: usize,
@@ -389,11 +393,18 @@ unsafe fn interleave_rest<T: Element, const LANES: usize>(
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn transpose<T: Vector>(source: *const T, stride: usize, packed: *mut f32) {
-    let mut rows = [_mm256_setzero_ps(); LANES];
-    for (i, row) in rows.iter_mut().enumerate() {
+    // SAFETY: the caller's contract.
+    let columns = transposed(from_fn(|i| unsafe { T::load(source.add(i * stride)) }));
+    for (i, column) in columns.into_iter().enumerate() {
         // SAFETY: the caller's contract.
-        *row = unsafe { T::load(source.add(i * stride)) };
+        unsafe { _mm256_storeu_ps(packed.add(i * WIDTH), column) };
     }
+}
+
+/// The columns of eight rows.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn transposed(rows: [__m256; LANES]) -> [__m256; LANES] {
     let pairs =
         |i: usize| (_mm256_unpacklo_ps(rows[i], rows[i + 1]), _mm256_unpackhi_ps(rows[i], rows[i + 1]));
     let ((a, b), (c, d), (e, f), (g, h)) = (pairs(0), pairs(2), pairs(4), pairs(6));
@@ -402,7 +413,7 @@ unsafe fn transpose<T: Vector>(source: *const T, stride: usize, packed: *mut f32
     };
     let ((t0, t1), (t2, t3)) = (fours(a, c), fours(b, d));
     let ((u0, u1), (u2, u3)) = (fours(e, g), fours(f, h));
-    let columns = [
+    [
         _mm256_permute2f128_ps::<0x20>(t0, u0),
         _mm256_permute2f128_ps::<0x20>(t1, u1),
         _mm256_permute2f128_ps::<0x20>(t2, u2),
@@ -411,9 +422,5 @@ unsafe fn transpose<T: Vector>(source: *const T, stride: usize, packed: *mut f32
         _mm256_permute2f128_ps::<0x31>(t1, u1),
         _mm256_permute2f128_ps::<0x31>(t2, u2),
         _mm256_permute2f128_ps::<0x31>(t3, u3),
-    ];
-    for (i, column) in columns.into_iter().enumerate() {
-        // SAFETY: the caller's contract.
-        unsafe { _mm256_storeu_ps(packed.add(i * WIDTH), column) };
-    }
+    ]
 }

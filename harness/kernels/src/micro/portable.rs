@@ -16,6 +16,8 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: gather::<_, WIDTH>,
     expand_interleave_width: interleave::<_, WIDTH>,
     expand_gather_width: gather::<_, WIDTH>,
+    straight: None,
+    expand_straight: None,
 };
 
 /// a·b + c, fused where the target always can: elsewhere a fused one would be a library call.

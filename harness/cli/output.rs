@@ -23,13 +23,13 @@ macro_rules! eprintln {
 }
 
 pub fn line(text: fmt::Arguments<'_>) {
-    if !is_read(text) {
+    if !try_line(text) {
         process::exit(i32::from(CLOSED_PIPE));
     }
 }
 
-/// Prints a line on standard output of which the program's end does not depend; returns whether anybody reads it.
-pub fn is_read(text: fmt::Arguments<'_>) -> bool {
+/// Prints a line on standard output, if anybody still reads it; returns whether.
+pub fn try_line(text: fmt::Arguments<'_>) -> bool {
     match writeln!(stdout(), "{text}") {
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => false,
         Err(cause) => {

@@ -15,7 +15,7 @@ use crate::{
     arguments::RunArguments,
     exit::{Exit, Failure},
     machine,
-    output::is_read,
+    output::try_line,
     report,
 };
 
@@ -55,7 +55,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         } else {
             format!("{}\nreport: {}", written.table, written.html.display())
         };
-        exit = if is_read(format_args!("{told}")) { Exit::Fine } else { Exit::Unread };
+        exit = if try_line(format_args!("{told}")) { Exit::Fine } else { Exit::Unread };
     }
     // A reader that went away, as of `spillbench run … | head`, does not hide that a trial failed.
     Ok(if outcome.failed.is_empty() { exit } else { Exit::TrialFailed })

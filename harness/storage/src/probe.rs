@@ -1,7 +1,7 @@
 //! How fast a disk moves extents, measured through the store that training uses: the same ring, buffers, checksums.
 //!
 //! One file is written once and then streamed under different settings, because the first write of a file costs more
-//! than later ones. It has two slots for each extent, as a store with generations has, so that its checksums
+//! than later ones. It has the slots of a store with generations, so that its checksums
 //! outlive a change of settings.
 
 use std::collections::VecDeque;
@@ -17,8 +17,10 @@ use crate::{
 
 /// Bytes of an extent: a panel's usual size.
 const EXTENT_BYTES: u64 = 8 << 20;
-/// Generations kept, which makes two slots an extent.
+/// Generations kept.
 const KEPT: u8 = 1;
+/// Slots of an extent: one more.
+const SLOTS: u64 = KEPT as u64 + 1;
 
 /// Extents read ahead of the one in use, at most: training has no more memory for that.
 const MOST_AHEAD: u64 = 8;
@@ -69,7 +71,7 @@ pub struct Streamer {
 }
 
 impl DiskProbe {
-    /// Writes a file that holds `bytes` in a new folder inside `dir`; it takes twice as much.
+    /// Writes a file that holds `bytes` in a new folder inside `dir`; each of its slots takes as much.
     ///
     /// # Errors
     /// As for [`DirectStore::open`].
@@ -83,11 +85,11 @@ impl DiskProbe {
             .collect();
         remove_leftovers(dir);
         let folder = dir.join(format!("{FOLDER}{}", std::process::id()));
-        space::check(&folder, 2 * count * EXTENT_BYTES)?;
+        space::check(&folder, SLOTS * count * EXTENT_BYTES)?;
         let probe = Self { folder, extents };
         let options = DirectOptions { generations: KEPT, ..DirectOptions::new(8 * EXTENT_BYTES) };
         let store = DirectStore::open(&probe.folder, &probe.extents, options)?;
-        for _slot in 0..2 {
+        for _slot in 0..SLOTS {
             for extent in (0..count as u32).map(ExtentId) {
                 let mut panel = store.allocate(extent)?;
                 fill(Arc::get_mut(&mut panel).expect("a new panel has one holder").as_f32_mut());

@@ -1,13 +1,13 @@
 //! What can go wrong in a trial.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use spillbench_data::DataError;
 use spillbench_schedule::PlanError;
-use spillbench_storage::StorageError;
+use spillbench_storage::{Standing, StorageError};
 use thiserror::Error;
 
-use crate::generation::Generations;
+use crate::generation::Generation;
 
 /// Why a trial did not finish.
 #[derive(Debug, Error)]
@@ -21,12 +21,12 @@ pub enum EngineError {
     /// A store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// What a store read is not what it wrote, in a run that has committed a generation.
-    #[error("{cause} (last generation: after step {step})")]
+    /// What a store read is not what it wrote, and the next run goes on from a generation that is without it.
+    #[error("{cause} (after step {step})")]
     Corrupt {
-        /// What is corrupt, and which generations are.
+        /// What is corrupt, and what it is to the generations.
         cause: StorageError,
-        /// Steps done in the last generation, those left out that are given up.
+        /// Steps done where the next run goes on.
         step: u64,
     },
     /// A tensor operation failed.
@@ -73,17 +73,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The same error; where it is of a corrupt extent, with the step of the last of these generations.
-    pub(crate) fn beside(self, generations: Option<&Generations>) -> Self {
-        let step = match (&self, generations) {
-            (Self::Storage(StorageError::Corrupt { standing, .. }), Some(generations)) => {
-                generations.last_step(*standing)
-            }
-            _ => None,
-        };
-        match (self, step) {
-            (Self::Storage(cause), Some(step)) => Self::Corrupt { cause, step },
-            (error, _) => error,
+    /// The same error; where it is of something corrupt, with the step after which the next run goes on in `state_dir`.
+    pub(crate) fn with_last_step(self, state_dir: &Path) -> Self {
+        match self {
+            Self::Storage(cause) if leaves_a_generation(&cause) => match Generation::last_step(state_dir) {
+                Some(step) => Self::Corrupt { cause, step },
+                None => Self::Storage(cause),
+            },
+            error => error,
         }
     }
 
@@ -91,4 +88,9 @@ impl EngineError {
     pub const fn is_certain_to_repeat(&self) -> bool {
         matches!(self, Self::Diverged { .. })
     }
+}
+
+/// Whether something is corrupt, and no part of the generation that is the last one now.
+const fn leaves_a_generation(error: &StorageError) -> bool {
+    matches!(error, StorageError::Corrupt { standing: Standing::GivenUp { .. } | Standing::Since, .. })
 }

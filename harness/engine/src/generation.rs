@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Mutex};
 use serde::{Deserialize, Serialize};
 use spillbench_schedule::Rank;
 use spillbench_schema::{Rates, Trial};
-use spillbench_storage::{Counters, DirectStore, Standing, Store};
+use spillbench_storage::{Counters, DirectStore, Store};
 
 use crate::{
     EngineError, machine,
@@ -65,6 +65,12 @@ impl Generation {
         generation.resumed += 1;
         Ok(generation)
     }
+
+    /// Steps done in the last generation on record in `dir`; `None` if there is none, or none that can be read.
+    pub fn last_step(dir: &Path) -> Option<u64> {
+        let payload = spillbench_storage::last_payload(dir).ok()??;
+        serde_json::from_slice::<Self>(&payload).ok().map(|last| last.step)
+    }
 }
 
 /// What decides the bits of a run (its trial, this very program, its kernels on this processor) and what its plan was
@@ -109,24 +115,12 @@ pub struct Generations<'a> {
     store: &'a DirectStore,
     origin: Origin<'a>,
     reports: Mutex<Vec<RankReport>>,
-    /// Steps done in each generation, oldest first.
-    steps: Mutex<Vec<u64>>,
 }
 
 impl<'a> Generations<'a> {
-    /// Those of a run that goes on from `origin`, after the ones that the store keeps, with their `steps`, oldest first.
-    pub fn new(store: &'a DirectStore, origin: Origin<'a>, steps: Vec<u64>) -> Self {
-        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()), steps: Mutex::new(steps) }
-    }
-
-    /// Steps done in the last one, where something of that standing is corrupt; none where none was committed.
-    pub fn last_step(&self, standing: Standing) -> Option<u64> {
-        let given_up = match standing {
-            Standing::NoGeneration => return None,
-            Standing::Part | Standing::Since => 0,
-            Standing::GivenUp { generations } => generations,
-        };
-        lock(&self.steps).iter().rev().nth(given_up).copied()
+    /// Those of a run that goes on from `origin`.
+    pub fn new(store: &'a DirectStore, origin: Origin<'a>) -> Self {
+        Self { store, origin, reports: Mutex::new(origin.past.ranks.clone()) }
     }
 
     /// Takes what a rank has done so far.
@@ -155,7 +149,6 @@ impl<'a> Generations<'a> {
         };
         let payload = serde_json::to_vec(&generation).map_err(|error| EngineError::Log(error.into()))?;
         self.store.commit(&payload)?;
-        lock(&self.steps).push(step);
         Ok(())
     }
 }

@@ -97,11 +97,10 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let data = spillbench_data::load_from(&config.data, locations, input, plan.network.classes())?;
     let kernels = kernels(&plan);
     let fingerprint = generation::fingerprint(trial, rates, &kernels);
-    let OpenStore { store, direct, payloads } = open_store(trial, &plan, state_dir, fault)?;
-    let recovered = |payload: &Vec<u8>| Generation::recovered(payload, &fingerprint, state_dir);
-    let kept = payloads.iter().map(recovered).collect::<Result<Vec<_>, _>>()?;
-    let steps_kept = kept.iter().rev().map(|generation| generation.step).collect();
-    let recovered = kept.into_iter().next();
+    let OpenStore { store, direct, payload } =
+        open_store(trial, &plan, state_dir, fault).map_err(|error| error.with_last_step(state_dir))?;
+    let decode = |payload: Vec<u8>| Generation::recovered(&payload, &fingerprint, state_dir);
+    let recovered = payload.map(decode).transpose()?;
     let resumed_at = recovered.as_ref().map(|past| (past.step, plan.timeline.steps));
     opened(Opened { storage: store.describe(), kernels, resumed_at }).map_err(EngineError::Opened)?;
     let past = if let Some(past) = recovered {
@@ -112,7 +111,7 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     };
     events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
     let origin = Origin { past: &past, before: store.counters() };
-    let generations = direct.as_deref().map(|store| Generations::new(store, origin, steps_kept));
+    let generations = direct.as_deref().map(|store| Generations::new(store, origin));
 
     let optimizer_rate = config.train.optimizer.learning_rate();
     let steps = plan.timeline.steps;
@@ -127,12 +126,12 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     );
     let (reports, handed_over) =
         run_ranks(trial, &plan, &data, &store, &recorder, origin, generations.as_ref())
-            .map_err(|error| error.beside(generations.as_ref()))?;
+            .map_err(|error| error.with_last_step(state_dir))?;
     store.flush()?;
     let moved = origin.moved(store.as_ref());
     let record = recorder.finish(moved)?;
     let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)
-        .map_err(|error| error.beside(generations.as_ref()))?;
+        .map_err(|error| error.with_last_step(state_dir))?;
 
     let wall_s = past.recorder.wall_s + began.elapsed().as_secs_f64();
     let traffic = plan.traffic(config.storage.mode);
@@ -212,18 +211,18 @@ struct OpenStore {
     store: Arc<dyn Store>,
     /// The same, where generations are committed.
     direct: Option<Arc<DirectStore>>,
-    /// Of the generations that are kept in it, the last one's first.
-    payloads: Vec<Vec<u8>>,
+    /// Of the generation that it was recovered from.
+    payload: Option<Vec<u8>>,
 }
 
 impl OpenStore {
     fn new(store: impl Store + 'static) -> Self {
-        Self { store: Arc::new(store), direct: None, payloads: Vec::new() }
+        Self { store: Arc::new(store), direct: None, payload: None }
     }
 
-    fn with_generations(store: DirectStore, payloads: Vec<Vec<u8>>) -> Self {
+    fn with_generations(store: DirectStore, payload: Option<Vec<u8>>) -> Self {
         let direct = Arc::new(store);
-        Self { store: Arc::clone(&direct) as Arc<dyn Store>, direct: Some(direct), payloads }
+        Self { store: Arc::clone(&direct) as Arc<dyn Store>, direct: Some(direct), payload }
     }
 }
 
@@ -252,10 +251,10 @@ fn open_store(
             };
             if plan.generations.is_none() {
                 OpenStore::new(DirectStore::open(state_dir, &specs, options)?)
-            } else if let Some((store, payloads)) = DirectStore::recover(state_dir, &specs, options)? {
-                OpenStore::with_generations(store, payloads)
+            } else if let Some((store, payload)) = DirectStore::recover(state_dir, &specs, options)? {
+                OpenStore::with_generations(store, Some(payload))
             } else {
-                OpenStore::with_generations(DirectStore::open(state_dir, &specs, options)?, Vec::new())
+                OpenStore::with_generations(DirectStore::open(state_dir, &specs, options)?, None)
             }
         }
         StorageMode::Buffered => OpenStore::new(BufferedStore::open(state_dir, &specs, through_page_cache)?),

@@ -152,16 +152,19 @@ fn single(spare: u64, generations: &Value) -> Trial {
     spilled(&json!({ "single": {} }), 1, spare, generations)
 }
 
-/// Trains until something corrupt is read; returns what it is to the generations and the step that is told, after
-/// finding these words in the error.
-fn corrupted(trial: &Trial, dir: &Path, log: &mut Spoiler, words: &[&str]) -> (Standing, u64) {
+/// Trains until something corrupt is read; returns what it is to the generations and the step, if one is told, from
+/// which the next run goes on, after finding these words in the error.
+fn corrupted(trial: &Trial, dir: &Path, log: &mut Spoiler, words: &[&str]) -> (Standing, Option<u64>) {
     let error = run(trial, &Rates::default(), dir, None, log).expect_err("it reads what was spoiled");
     let message = error.to_string();
-    for words in words.iter().chain(&["state/extents is corrupt: layer "]) {
+    for words in words {
         assert!(message.contains(words), "`{words}` is not in: {message}");
     }
     match error {
-        EngineError::Corrupt { cause: StorageError::Corrupt { standing, .. }, step } => (standing, step),
+        EngineError::Corrupt { cause: StorageError::Corrupt { standing, .. }, step } => {
+            (standing, Some(step))
+        }
+        EngineError::Storage(StorageError::Corrupt { standing, .. }) => (standing, None),
         error => panic!("{error}"),
     }
 }
@@ -176,8 +179,8 @@ fn what_was_spoiled_since_the_last_generation_is_told_so_and_the_next_run_ends_w
     let trial = single(0, &json!({ "every": 4 }));
     let dir = tempfile::tempdir().expect("a folder");
     let mut log = Spoiler::new(dir.path(), Step(5)..Step(6), Step(6));
-    let words = ["run again to go on from there", "(last generation: after step 4)"];
-    assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (Standing::Since, 4));
+    let words = ["state/extents is corrupt: layer ", "run again to go on from there (after step 4)"];
+    assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (Standing::Since, Some(4)));
     assert!(log.spoiled > 0);
     let summary = go_on(&trial, dir.path());
     assert_eq!((summary.weights_hash, summary.resumed), (in_memory(&trial), 1));
@@ -191,9 +194,13 @@ fn a_generation_that_is_spoiled_is_given_up_for_the_one_before_and_the_next_run_
         let dir = tempfile::tempdir().expect("a folder");
         // The second generation, after the fourth step.
         let mut log = Spoiler::new(dir.path(), Commit(1)..Commit(2), Commit(2));
-        let words = ["it is part of the last generation", "run again", "(last generation: after step 2)"];
+        let words = [
+            "state/extents is corrupt: layer ",
+            "it was part of the newest generation, which is given up: check the disk, then run again to go on from the \
+             one before (after step 2)",
+        ];
         let given_up = Standing::GivenUp { generations: 1 };
-        assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (given_up, 2));
+        assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (given_up, Some(2)));
         let summary = go_on(&trial, dir.path());
         assert_eq!((summary.weights_hash, summary.resumed), (in_memory(&trial), 1));
         assert_eq!(summary.bytes_read + summary.bytes_written, summary.io_planned_bytes);
@@ -211,9 +218,9 @@ fn a_generation_that_is_spoiled_while_nobody_runs_is_found_and_given_up_before_a
     let cut_off = run(&trial, &Rates::default(), dir.path(), None, &mut log).expect_err("its log ends");
     assert!(matches!(cut_off, EngineError::Log(_)), "{cut_off}");
     let mut log = Spoiler::none(dir.path());
-    let words = ["(last generation: after step 4)"];
+    let words = ["state/extents is corrupt: layer ", "(after step 4)"];
     let given_up = Standing::GivenUp { generations: 1 };
-    assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (given_up, 4));
+    assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (given_up, Some(4)));
     assert!(log.events.is_empty(), "{:?}", log.events);
     let summary = go_on(&trial, dir.path());
     assert_eq!((summary.weights_hash, summary.resumed), (in_memory(&trial), 1));
@@ -223,20 +230,52 @@ fn a_generation_that_is_spoiled_while_nobody_runs_is_found_and_given_up_before_a
 #[test]
 fn generations_that_share_what_is_spoiled_are_given_up_together_and_none_where_all_share_it() {
     let strategy = json!({ "layerwise": { "exchange": "weights", "interval": 4, "ranks": 2 } });
-    for (keep, standing, last) in [(3, Standing::GivenUp { generations: 2 }, 4), (2, Standing::Part, 6)] {
+    for (keep, standing, step) in
+        [(3, Standing::GivenUp { generations: 2 }, Some(4)), (2, Standing::AllHold, None)]
+    {
         let trial = spilled(&strategy, 1, 0, &json!({ "every": 1, "keep": keep }));
         let dir = tempfile::tempdir().expect("a folder");
         let mut log = Spoiler::new(dir.path(), Commit(4)..Commit(5), Commit(6));
         log.within = Some(Extents::of_kind(&trial, ExtentKind::Snapshot));
-        let word = if standing == Standing::Part { "`spillbench run --fresh`" } else { "run again" };
-        let words = [word, " snapshot at offset ", &format!("(last generation: after step {last})")];
-        assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (standing, last));
-        if standing == Standing::Part {
+        let remedy = match standing {
+            Standing::AllHold => "it is part of every generation that is kept",
+            _ => "the newest 2 generations, which are given up",
+        };
+        let words = [remedy, "state/extents is corrupt: layer ", " snapshot at offset "];
+        assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (standing, step));
+        if standing == Standing::AllHold {
             let mut log = Spoiler::none(dir.path());
             let again = corrupted(&trial, dir.path(), &mut log, &words);
-            assert_eq!(again, (standing, last), "nothing was given up");
+            assert_eq!(again, (standing, step), "nothing was given up");
         } else {
             assert_eq!(go_on(&trial, dir.path()).weights_hash, in_memory(&trial));
+        }
+    }
+}
+
+#[test]
+fn a_record_that_is_spoiled_while_nobody_runs_is_given_up_for_the_one_before_and_alone_it_stays() {
+    for (keep, standing, step, remedy) in [
+        (2, Standing::GivenUp { generations: 1 }, Some(4), "the one before (after step 4)"),
+        (1, Standing::AllHold, None, "`spillbench run --fresh`"),
+    ] {
+        let trial = single(24, &json!({ "every": 2, "keep": keep }));
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut log = Spoiler::new(dir.path(), Step(7)..Step(7), Step(7));
+        log.ends = true;
+        run(&trial, &Rates::default(), dir.path(), None, &mut log).expect_err("its log ends");
+        let record = dir.path().join("state/generation.3");
+        let mut bytes = fs::read(&record).expect("the record of the third generation");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(&record, bytes).expect("spoiled");
+        let mut log = Spoiler::none(dir.path());
+        let words = ["state/generation.3 is corrupt: the record of the generation at ", remedy];
+        assert_eq!(corrupted(&trial, dir.path(), &mut log, &words), (standing, step));
+        assert_eq!(record.exists(), keep == 1);
+        if keep == 2 {
+            let summary = go_on(&trial, dir.path());
+            assert_eq!((summary.weights_hash, summary.resumed), (in_memory(&trial), 1));
         }
     }
 }

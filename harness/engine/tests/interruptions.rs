@@ -326,8 +326,9 @@ fn with_every_fault(
 #[test]
 fn a_device_that_fails_at_any_operation_ends_the_run_with_a_named_error_and_the_next_run_finishes_it() {
     let (single, pipeline) = (json!({ "single": {} }), json!({ "model": { "pipeline": { "ranks": 2 } } }));
-    for (errno, strategy, spare) in [(EIO, single, 8), (ENOSPC, pipeline, 0)] {
-        let trial = with_generations(&adam(), &strategy, spare, 2);
+    for (errno, strategy, spare, keep) in [(EIO, single, 8, 1), (ENOSPC, pipeline, 0, 2)] {
+        let mut trial = with_generations(&adam(), &strategy, spare, 2);
+        trial.config.storage.generations = Some(GenerationsConfig { every: 2, keep });
         with_every_fault(&trial, FaultKind::Errno(errno), |operation, outcome| {
             let error = outcome.expect_err("the fault was met").to_string();
             let named = error.contains("extents") && (error.contains("layer") || error.contains("sync"));
@@ -338,9 +339,12 @@ fn a_device_that_fails_at_any_operation_ends_the_run_with_a_named_error_and_the_
 
 #[test]
 fn a_device_that_is_interrupted_or_comes_up_short_at_any_operation_changes_nothing() {
-    let trial =
+    let mut trial =
         with_generations(&json!({ "momentum": { "learning_rate": 0.05 } }), &json!({ "single": {} }), 8, 2);
-    for kind in [FaultKind::Errno(EINTR), FaultKind::Errno(EAGAIN), FaultKind::Short(512)] {
+    for (kind, keep) in
+        [(FaultKind::Errno(EINTR), 1), (FaultKind::Errno(EAGAIN), 2), (FaultKind::Short(512), 1)]
+    {
+        trial.config.storage.generations = Some(GenerationsConfig { every: 2, keep });
         with_every_fault(&trial, kind, |operation, outcome| {
             assert!(outcome.is_ok(), "{kind:?} at {operation}: {outcome:?}");
         });

@@ -9,7 +9,7 @@ use crate::extent::ExtentTable;
 use crate::faulty::Fault;
 use crate::file::{self, ExtentFile, Opener};
 use crate::file_store::{Checks, Describe, FileStore, MakeDevice, Parts};
-use crate::generation::{self, GenerationFile};
+use crate::generation::{self, Records, Recovered};
 use crate::slots::Slots;
 use crate::uring::{self, Uring};
 use crate::{ALIGNMENT, ExtentSpec, StorageError, filesystem};
@@ -36,8 +36,8 @@ pub struct DirectOptions {
     pub registered_buffers: bool,
     /// Whether to keep a checksum of each extent and verify it when read.
     pub checksums: bool,
-    /// How many committed generations to keep; 0: none can be committed. The file has one slot more for each extent;
-    /// the bytes that move stay the same.
+    /// How many committed generations to keep; 0: none can be committed. The file has one slot more for each extent.
+    /// However many are kept, an extent is written no more often.
     pub generations: u8,
     /// An operation to make fail, for tests.
     pub fault: Option<Fault>,
@@ -91,9 +91,9 @@ impl DirectStore {
         let extents = ExtentTable::new(extents)?;
         file::create_folder(dir)?;
         let slots = Slots::unwritten(extents.specs().len(), options.generations);
-        let record = GenerationFile::new(dir, extents.specs(), options.generations);
+        let records = Records::new(dir, extents.specs(), options.generations);
         let file = ExtentFile::direct(&dir.join(FILE), opener)?;
-        record.remove()?;
+        records.remove_all()?;
         let bytes = extents.file_bytes() * slots.per_extent();
         file.reserve(bytes)?;
         file.check_direct(bytes)?;
@@ -101,45 +101,40 @@ impl DirectStore {
         if let (true, Some(parent)) = (keeps_generations, dir.parent()) {
             generation::sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }
-        Self::over(file, extents, options, slots, keeps_generations.then_some(record))
+        Self::over(file, extents, options, slots, keeps_generations.then_some(records))
     }
 
-    /// Opens the store in `dir` as its last committed generation left it, and returns it with the payloads of the
-    /// generations that are kept, the last one's first; `None` if none was committed there.
+    /// Opens the store in `dir` as its last committed generation left it, and returns it with that one's payload;
+    /// `None` if none was committed there.
     ///
     /// # Errors
-    /// As for [`DirectStore::open`], and [`StorageError::OtherGeneration`] if they were committed with other extents
-    /// or another number of them was to be kept, [`StorageError::Corrupt`] if their record is not as it was written,
-    /// [`StorageError::EndOfFile`] if the file is too short. A corrupt extent is found when it is read; where an older
-    /// generation is without it, the store recovers as that one left it from then on.
+    /// As for [`DirectStore::open`], and [`StorageError::OtherGeneration`] if it was committed with other extents or
+    /// another number was to be kept, [`StorageError::Corrupt`] if its record is not as it was written,
+    /// [`StorageError::EndOfFile`] if the file is too short. A corrupt extent is found when it is read. Where an older
+    /// generation is without what is corrupt, the store recovers as that one left it from then on.
     pub fn recover(
         dir: &Path,
         extents: &[ExtentSpec],
         options: DirectOptions,
-    ) -> Result<Option<(Self, Vec<Vec<u8>>)>, StorageError> {
+    ) -> Result<Option<(Self, Vec<u8>)>, StorageError> {
         options.check()?;
         let extents = ExtentTable::new(extents)?;
-        let record = GenerationFile::new(dir, extents.specs(), options.generations);
-        if record.read()?.is_empty() {
+        let records = Records::new(dir, extents.specs(), options.generations);
+        if records.is_empty()? {
             return Ok(None);
         }
         let file = ExtentFile::direct(&dir.join(FILE), file::open)?;
-        // Again, now that nobody else commits.
-        let kept = record.read()?;
-        let Some(last) = kept.first() else { return Ok(None) };
+        // Only now does nobody else commit.
+        let Some(Recovered { kept, payload }) = records.recover()? else { return Ok(None) };
         let bytes = extents.file_bytes() * (u64::from(options.generations) + 1);
         file.check_length(bytes)?;
         file.check_direct(bytes)?;
-        let places = extents.specs().iter().zip(extents.offsets());
-        for ((spec, offset), version) in places.zip(&last.versions) {
-            if version.is_none() {
-                // Never written in the generation, so in none before it: what was written since is undone.
-                file.write_zeros(offset, spec.padded_bytes())?;
-            }
-        }
-        let payloads = kept.iter().map(|generation| generation.payload.clone()).collect();
         let slots = Slots::recovered(kept, options.generations);
-        Ok(Some((Self::over(file, extents, options, slots, Some(record))?, payloads)))
+        for extent in slots.never_written() {
+            // In no generation before either: what was written since is undone.
+            file.write_zeros(extents.offsets()[extent], extents.specs()[extent].padded_bytes())?;
+        }
+        Ok(Some((Self::over(file, extents, options, slots, Some(records))?, payload)))
     }
 
     /// Commits a generation: every write begun before, and `payload`, on stable storage; [`DirectStore::recover`]
@@ -159,7 +154,7 @@ impl DirectStore {
         extents: ExtentTable,
         options: DirectOptions,
         slots: Slots,
-        record: Option<GenerationFile>,
+        records: Option<Records>,
     ) -> Result<Self, StorageError> {
         let register = options.registered_buffers && uring::may_lock(options.capacity_bytes);
         let registration = Arc::new(AtomicBool::new(register));
@@ -181,7 +176,7 @@ impl DirectStore {
             queue_depth: options.queue_depth,
             chunk_bytes: options.chunk_bytes as u32,
             slots,
-            record,
+            records,
             checks: Checks { checksums: options.checksums, fault: options.fault },
             description,
         };

@@ -9,39 +9,51 @@ use thiserror::Error;
 
 use crate::ExtentId;
 
-/// What a corrupt extent is to the generations that are kept.
+/// What a corrupt extent, or record of a generation, is to the generations that are kept.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub enum Standing {
     /// No generation was committed.
     NoGeneration,
     /// All of them hold it.
-    Part,
-    /// The last ones hold it, and have been given up: the one before them is the last now.
+    AllHold,
+    /// The newest ones held it, and have been given up: the one before them is the last now.
     GivenUp {
         /// How many.
         generations: usize,
     },
+    /// The newest ones hold it, and could not be given up; see [`StorageError::NotGivenUp`].
+    NotGivenUp,
     /// It was written after the last one, which has another slot for it.
     Since,
 }
 
 impl fmt::Display for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::NoGeneration => "check the disk, then run again from the first step",
-            Self::Part => {
-                "it is part of the last generation, and no older one is without it: check the disk, then start again \
-                 from the first step with `spillbench run --fresh`"
+        match *self {
+            Self::NoGeneration => formatter.write_str("check the disk, then run again from the first step"),
+            Self::AllHold => formatter.write_str(
+                "it is part of every generation that is kept: check the disk, then start again from the first step with \
+                 `spillbench run --fresh`",
+            ),
+            Self::GivenUp { generations } => {
+                let (newest, are) = match generations {
+                    1 => ("the newest generation".to_owned(), "is"),
+                    more => (format!("the newest {more} generations"), "are"),
+                };
+                write!(
+                    formatter,
+                    "it was part of {newest}, which {are} given up: check the disk, then run again to go on from the one \
+                     before"
+                )
             }
-            Self::GivenUp { .. } => {
-                "it is part of the last generation, but not of an older one: check the disk, then run again to go on \
-                 from that"
+            Self::NotGivenUp => {
+                formatter.write_str("it is part of the newest generation, but not of the oldest that is kept")
             }
-            Self::Since => {
+            Self::Since => formatter.write_str(
                 "it was written after the last generation, which is intact as far as it was read: check the disk, then \
-                 run again to go on from there"
-            }
-        })
+                 run again to go on from there",
+            ),
+        }
     }
 }
 
@@ -97,11 +109,13 @@ pub enum StorageError {
         standing: Standing,
     },
     /// The generations that hold a corrupt extent could not be given up for an older one: the next run meets it again.
-    #[error("{corruption} (the last generation is not given up yet: {cause})")]
+    #[error(
+        "{corruption}, and going back to an older one failed ({cause}): mend that and check the disk, then run again"
+    )]
     NotGivenUp {
-        /// Which extent is corrupt.
+        /// What is corrupt.
         corruption: Box<Self>,
-        /// Why the record of the generations is as it was.
+        /// Why a record of theirs is still there.
         cause: Box<Self>,
     },
     /// The generation on disk is of another network, or of another version of this program.

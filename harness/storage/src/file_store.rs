@@ -10,7 +10,7 @@ use crate::device::{Device, Waker};
 use crate::exclusive::Takers;
 use crate::extent::ExtentTable;
 use crate::faulty::{Fault, FaultyDevice};
-use crate::generation::GenerationFile;
+use crate::generation::Records;
 use crate::io_thread::{IoThread, Work};
 use crate::layout::Layout;
 use crate::link::{Job, Link};
@@ -45,7 +45,7 @@ pub(crate) struct Parts<'a> {
     pub chunk_bytes: u32,
     pub slots: Slots,
     /// Of generations, where they can be committed.
-    pub record: Option<GenerationFile>,
+    pub records: Option<Records>,
     pub checks: Checks,
     pub description: Box<dyn Describe>,
 }
@@ -90,9 +90,9 @@ impl<M> FileStore<M> {
             chunk_bytes: parts.chunk_bytes,
             queue_depth: parts.queue_depth,
         };
-        let generations = parts.record.is_some();
+        let generations = parts.records.is_some();
         let work =
-            Work { layout, slots: parts.slots, checksums: parts.checks.checksums, record: parts.record };
+            Work { layout, slots: parts.slots, checksums: parts.checks.checksums, records: parts.records };
         let (started, starting) = sync_channel(1);
         let thread = thread::Builder::new().name("storage-io".to_owned()).spawn({
             let (pool, link, fault) = (Arc::clone(&pool), Arc::clone(&link), parts.checks.fault);

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use crate::checksum::checksum;
 use crate::device::{Completion, Device, Request, Wait};
-use crate::generation::GenerationFile;
+use crate::generation::Records;
 use crate::layout::Layout;
 use crate::link::{Job, Link};
 use crate::order::{Lane, WriteOrder};
 use crate::pool::Pool;
-use crate::slots::{Generation, Slots, Version};
+use crate::slots::Slots;
 use crate::transfer::{Piece, Progress, Transfer};
 use crate::{Standing, StorageError};
 
@@ -45,7 +45,7 @@ pub(crate) struct Work {
     pub slots: Slots,
     pub checksums: bool,
     /// Of generations, where they can be committed.
-    pub record: Option<GenerationFile>,
+    pub records: Option<Records>,
 }
 
 /// A job being transferred.
@@ -308,7 +308,7 @@ impl IoThread {
         match job {
             Job::Read { buffer, reply, .. } => drop(reply.send(result.map(|()| buffer))),
             Job::Sync { reply } => drop(reply.send(result)),
-            Job::Commit { reply, .. } => drop(reply.send(result.map(|()| self.work.last_generation()))),
+            Job::Commit { reply, .. } => drop(reply.send(result.map(|()| self.work.slots.last_number()))),
             Job::Write { panel, .. } => {
                 drop(panel);
                 self.pool.write_ends();
@@ -347,55 +347,45 @@ impl Work {
         }
     }
 
+    /// What was written and what was read, if a read got other bytes.
+    fn mismatch(&self, job: &Job) -> Option<[u64; 2]> {
+        let Job::Read { extent, buffer, .. } = job else { return None };
+        let expected = self.slots.current(*extent).checksum.filter(|_| self.checksums)?;
+        let found = checksum(buffer.padded_bytes());
+        (found != expected).then_some([expected, found])
+    }
+
     /// What is to be done when all bytes of a job have moved.
     fn conclude(&mut self, job: &Job, offset: u64) -> Result<(), StorageError> {
         match job {
-            Job::Read { extent, buffer, .. } => {
-                let Version { checksum: Some(expected), .. } = self.slots.current(*extent) else {
-                    return Ok(());
-                };
-                let found = checksum(buffer.padded_bytes());
-                if found == expected || !self.checksums {
-                    return Ok(());
-                }
-                Err(self.corrupt(*extent, job, offset, [expected, found]))
+            Job::Read { .. } => {
+                self.mismatch(job).map_or(Ok(()), |sums| Err(self.corrupt(job, offset, sums)))
             }
             // All writes before the commit are on stable storage, and none after it has started.
-            Job::Commit { payload, .. } => self.keep(self.slots.with_current(payload)),
+            Job::Commit { payload, .. } => self.commit(payload),
             Job::Write { .. } | Job::Sync { .. } => Ok(()),
         }
     }
 
+    fn commit(&mut self, payload: &[u8]) -> Result<(), StorageError> {
+        let Some(records) = &self.records else { return Ok(()) };
+        let generation = self.slots.next_generation();
+        records.write(&generation, payload)?;
+        self.slots.commit(generation).map_or(Ok(()), |oldest| records.remove(oldest))
+    }
+
     /// The error for an extent that is not as it was written. Where an older generation is without it, those that hold
     /// it are given up.
-    fn corrupt(&mut self, extent: usize, job: &Job, offset: u64, sums: [u64; 2]) -> StorageError {
-        let without = self.slots.without_current(extent);
-        let standing = match (self.slots.kept().len(), without.len()) {
-            (0, _) => Standing::NoGeneration,
-            (_, 0) => Standing::Part,
-            (kept, left) if kept == left => Standing::Since,
-            (kept, left) => Standing::GivenUp { generations: kept - left },
+    fn corrupt(&self, job: &Job, offset: u64, sums: [u64; 2]) -> StorageError {
+        let corruption = |standing| self.layout.corrupt_error(job, offset, sums, standing);
+        let (Some(extent), Some(records)) = (job.extent(), &self.records) else {
+            return corruption(Standing::NoGeneration);
         };
-        let corruption = self.layout.corrupt_error(job, offset, sums, standing);
-        let Standing::GivenUp { .. } = standing else { return corruption };
-        match self.keep(without) {
-            Ok(()) => corruption,
-            Err(cause) => {
-                StorageError::NotGivenUp { corruption: Box::new(corruption), cause: Box::new(cause) }
-            }
+        match self.slots.holding_current(extent) {
+            (_, 0) => corruption(Standing::NoGeneration),
+            (holding, _) if holding.is_empty() => corruption(Standing::Since),
+            (holding, kept) if holding.len() == kept => corruption(Standing::AllHold),
+            (holding, _) => records.give_up(&holding, corruption),
         }
-    }
-
-    /// Makes these generations, newest first, the ones on record.
-    fn keep(&mut self, kept: Vec<Generation>) -> Result<(), StorageError> {
-        if let Some(record) = &self.record {
-            record.write(&kept)?;
-            self.slots.keep(kept);
-        }
-        Ok(())
-    }
-
-    fn last_generation(&self) -> u64 {
-        self.slots.kept().first().map_or(0, |last| last.number)
     }
 }

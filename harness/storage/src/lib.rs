@@ -47,6 +47,7 @@ pub use error::{Standing, StorageError};
 pub use extent::{ALIGNMENT, Access, ExtentId, ExtentSpec};
 pub use faulty::{Fault, FaultKind};
 pub use file_store::FileStore;
+pub use generation::last_payload;
 pub use memory::MemoryStore;
 pub use null::NullStore;
 pub use page_cache::{Buffered, BufferedStore, Mmap, MmapStore, PageCacheOptions};

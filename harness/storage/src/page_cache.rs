@@ -109,7 +109,7 @@ fn start<M, F: BlockingFile + 'static>(
         queue_depth: 1,
         chunk_bytes: options.chunk_bytes as u32,
         checks: Checks { checksums: options.checksums, fault: None },
-        record: None,
+        records: None,
         description: Box::new(description),
     };
     FileStore::start(parts, make_device)

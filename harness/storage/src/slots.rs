@@ -3,6 +3,8 @@
 //! An extent has one slot more than generations are kept. A write goes to a slot that none of them uses, so that
 //! what was committed stays as it was as long as its generation is kept. Without generations there is one slot.
 
+use std::collections::VecDeque;
+
 /// An extent's bytes on disk.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub(crate) struct Version {
@@ -19,8 +21,6 @@ pub(crate) struct Generation {
     pub number: u64,
     /// By extent; `None` if it was never written.
     pub versions: Vec<Option<Version>>,
-    /// The caller's own bytes.
-    pub payload: Vec<u8>,
 }
 
 /// Where every extent is.
@@ -31,18 +31,18 @@ pub(crate) struct Slots {
     /// What a read of each extent gets; `None` if never written: zeros in slot 0.
     current: Vec<Option<Version>>,
     /// Newest first.
-    kept: Vec<Generation>,
+    kept: VecDeque<Generation>,
 }
 
 impl Slots {
     /// Of extents that were never written.
     pub(crate) fn unwritten(extents: usize, keep: u8) -> Self {
-        Self { keep, current: vec![None; extents], kept: Vec::new() }
+        Self { keep, current: vec![None; extents], kept: VecDeque::new() }
     }
 
     /// As the newest of the generations that were kept was committed; there is at least one.
     pub(crate) fn recovered(kept: Vec<Generation>, keep: u8) -> Self {
-        Self { keep, current: kept[0].versions.clone(), kept }
+        Self { keep, current: kept[0].versions.clone(), kept: kept.into() }
     }
 
     /// Slots of each extent in the file.
@@ -55,9 +55,14 @@ impl Slots {
         self.current[extent].unwrap_or(Version { slot: 0, checksum: None })
     }
 
-    /// Generations committed and not dropped, newest first.
-    pub(crate) fn kept(&self) -> &[Generation] {
-        &self.kept
+    /// Extents of which a read gets zeros.
+    pub(crate) fn never_written(&self) -> impl Iterator<Item = usize> {
+        (0..self.current.len()).filter(|extent| self.current[*extent].is_none())
+    }
+
+    /// Number of the generation committed last; 0 if none was.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.kept.front().map_or(0, |last| last.number)
     }
 
     /// Where to write an extent, which from now on is what reads get: its first slot that is free, so the same one again
@@ -69,23 +74,24 @@ impl Slots {
         slot
     }
 
-    /// The generations to keep when what reads get now is committed: it, and as many before it as there is room for.
-    pub(crate) fn with_current(&self, payload: &[u8]) -> Vec<Generation> {
-        let number = self.kept.first().map_or(0, |last| last.number) + 1;
-        let next = Generation { number, versions: self.current.clone(), payload: payload.to_vec() };
-        let older = self.kept.iter().cloned();
-        std::iter::once(next).chain(older).take(usize::from(self.keep)).collect()
+    /// The generation to record when what reads get now is committed.
+    pub(crate) fn next_generation(&self) -> Generation {
+        Generation { number: self.last_number() + 1, versions: self.current.clone() }
     }
 
-    /// The generations to keep when what a read of an extent finds now is lost: those that hold another version of it.
-    pub(crate) fn without_current(&self, extent: usize) -> Vec<Generation> {
-        let holds_another = |generation: &&Generation| generation.versions[extent] != self.current[extent];
-        self.kept.iter().filter(holds_another).cloned().collect()
+    /// That generation is on record. Returns the number of the oldest if there is no room for it any more: its slots
+    /// are free now, so its record must go before the next write.
+    pub(crate) fn commit(&mut self, generation: Generation) -> Option<u64> {
+        self.kept.push_front(generation);
+        let oldest = if self.kept.len() > usize::from(self.keep) { self.kept.pop_back() } else { None };
+        oldest.map(|oldest| oldest.number)
     }
 
-    /// These are the generations on record now. The slots of others are free.
-    pub(crate) fn keep(&mut self, kept: Vec<Generation>) {
-        self.kept = kept;
+    /// Numbers of the generations that hold what a read of an extent finds now, newest first, and how many are kept:
+    /// the newest of all, because what is kept is not written over.
+    pub(crate) fn holding_current(&self, extent: usize) -> (Vec<u64>, usize) {
+        let hold = self.kept.iter().filter(|generation| generation.versions[extent] == self.current[extent]);
+        (hold.map(|generation| generation.number).collect(), self.kept.len())
     }
 }
 
@@ -104,13 +110,13 @@ mod tests {
         slots.begin_write(extent, Some(checksum))
     }
 
-    fn commit(slots: &mut Slots) {
-        slots.keep(slots.with_current(b""));
+    fn commit(slots: &mut Slots) -> Option<u64> {
+        slots.commit(slots.next_generation())
     }
 
     /// Numbers of the generations kept, newest first.
-    fn numbers(kept: &[Generation]) -> Vec<u64> {
-        kept.iter().map(|generation| generation.number).collect()
+    fn numbers(slots: &Slots) -> Vec<u64> {
+        slots.kept.iter().map(|generation| generation.number).collect()
     }
 
     #[test]
@@ -122,7 +128,7 @@ mod tests {
         assert_eq!(slots.current(0), Version { slot: 1, checksum: Some(3) });
         commit(&mut slots);
         assert_eq!(write(&mut slots, 0, 4), 0);
-        assert_eq!(slots.kept()[0].versions[1], None);
+        assert_eq!(slots.kept[0].versions[1], None);
     }
 
     #[test]
@@ -134,15 +140,16 @@ mod tests {
                 let times = [1, usize::from(number % 3 == 0), 2 * usize::from(number % 4 < 2)];
                 for (extent, times) in times.into_iter().enumerate() {
                     for _ in 0..times {
-                        let before = slots.kept().to_vec();
+                        let before = slots.kept.clone();
                         let slot = write(&mut slots, extent, number);
                         assert!(u64::from(slot) < slots.per_extent());
                         assert!(before.iter().all(|generation| !generation.uses(extent, slot)));
                     }
                 }
-                commit(&mut slots);
+                let dropped = number.checked_sub(u64::from(keep)).filter(|oldest| *oldest > 0);
+                assert_eq!(commit(&mut slots), dropped);
                 let expected: Vec<_> = (1..=number).rev().take(usize::from(keep)).collect();
-                assert_eq!(numbers(slots.kept()), expected);
+                assert_eq!(numbers(&slots), expected);
             }
         }
     }
@@ -175,18 +182,18 @@ mod tests {
 
     #[test]
     fn a_recovered_store_goes_on_beside_what_it_recovered() {
-        let generation = |number, versions| Generation { number, versions, payload: Vec::new() };
+        let generation = |number, versions| Generation { number, versions };
         let newest = generation(8, vec![Some(Version { slot: 1, checksum: Some(9) }), None]);
         let older = generation(7, vec![Some(Version { slot: 0, checksum: Some(8) }), None]);
         let mut slots = Slots::recovered(vec![newest, older], 2);
         assert_eq!(slots.current(0), Version { slot: 1, checksum: Some(9) });
         assert_eq!([write(&mut slots, 0, 1), write(&mut slots, 1, 1)], [2, 0]);
         commit(&mut slots);
-        assert_eq!(numbers(slots.kept()), [9, 8]);
+        assert_eq!(numbers(&slots), [9, 8]);
     }
 
     #[test]
-    fn what_is_lost_takes_the_generations_that_hold_it_along_and_no_other() {
+    fn what_is_lost_is_held_by_the_newest_generations_since_it_was_written_and_no_other() {
         let mut slots = Slots::unwritten(2, 3);
         for (number, shared) in [(1, 1), (2, 2), (3, 2)] {
             write(&mut slots, 0, number);
@@ -195,13 +202,9 @@ mod tests {
             }
             commit(&mut slots);
         }
-        assert_eq!(numbers(&slots.without_current(0)), [2, 1]);
-        assert_eq!(numbers(&slots.without_current(1)), [1]);
+        assert_eq!(slots.holding_current(0), (vec![3], 3));
+        assert_eq!(slots.holding_current(1), (vec![3, 2], 3));
         write(&mut slots, 0, 4);
-        assert_eq!(numbers(&slots.without_current(0)), [3, 2, 1], "no generation holds it");
-        let left = slots.without_current(1);
-        let given_up = slots.kept()[0].versions[1].unwrap().slot;
-        slots.keep(left);
-        assert_eq!(write(&mut slots, 1, 5), given_up, "the slot of what was given up is free");
+        assert_eq!(slots.holding_current(0), (vec![], 3));
     }
 }

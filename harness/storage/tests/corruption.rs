@@ -2,43 +2,22 @@
 
 mod subjects;
 
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use spillbench_storage::{
-    Access, BufferedStore, DirectOptions, DirectStore, ExtentId, MmapStore, PageCacheOptions, Standing,
-    StorageError, Store,
+    BufferedStore, DirectOptions, DirectStore, MmapStore, PageCacheOptions, Standing, StorageError, Store,
 };
-use subjects::{extents, fill, temporary_folder};
+use subjects::{extents, first_wrong, flip, open_direct, read, temporary_folder, write};
 
 const SIZES: [u64; 2] = [8192, 3 * 4096 - 4];
 
-/// Flips one bit of the stored file behind the store's back.
-fn flip(dir: &Path, offset: u64) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(dir.join("extents")).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
-    file.sync_all().unwrap();
-}
-
 fn write_both(store: &dyn Store) {
-    for extent in [ExtentId(0), ExtentId(1)] {
-        let mut panel = store.allocate(extent).unwrap();
-        fill(&mut panel, 1.0);
-        store.begin_write(extent, panel).unwrap();
-    }
+    (0..2).for_each(|extent| write(store, extent, 1.0).unwrap());
     store.flush().unwrap();
 }
 
 fn direct(dir: &Path, options: DirectOptions) -> Option<DirectStore> {
-    match DirectStore::open(dir, &extents(&SIZES), options) {
-        Ok(store) => Some(store),
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    }
+    open_direct(dir, &SIZES, options)
 }
 
 #[test]
@@ -60,12 +39,10 @@ fn a_flipped_bit_anywhere_in_an_extent_is_found_and_named() {
         let direct = direct.map(|store| (folders[0].path(), Box::new(store) as Box<dyn Store>));
         for (dir, store) in stores.into_iter().chain(direct) {
             write_both(&*store);
-            flip(dir, offset);
+            flip(&dir.join("extents"), offset);
             let (rotten, sound) = if offset < 8192 { (0, 1) } else { (1, 0) };
-            let ticket = store.begin_read(ExtentId(sound), Access::Shared).unwrap();
-            drop(store.finish_read(ticket).unwrap());
-            let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
-            let error = store.finish_read(ticket).unwrap_err();
+            drop(read(&*store, sound).unwrap());
+            let error = read(&*store, rotten).unwrap_err();
             let StorageError::Corrupt { path, extent, offset, expected, found, standing } = error else {
                 panic!("{error}")
             };
@@ -83,9 +60,8 @@ fn without_checksums_nobody_looks() {
     let options = DirectOptions { checksums: false, ..DirectOptions::new(1 << 20) };
     let Some(store) = direct(dir.path(), options) else { return };
     write_both(&store);
-    flip(dir.path(), 100);
-    let ticket = store.begin_read(ExtentId(0), Access::Shared).unwrap();
-    assert!(subjects::first_wrong(&store.finish_read(ticket).unwrap(), 1.0).is_some());
+    flip(&dir.path().join("extents"), 100);
+    assert!(first_wrong(&read(&store, 0).unwrap(), 1.0).is_some());
 }
 
 #[test]
@@ -96,11 +72,10 @@ fn rot_is_found_after_a_recovery_too() {
     write_both(&store);
     store.commit(b"").unwrap();
     drop(store);
-    flip(dir.path(), 5000);
+    flip(&dir.path().join("extents"), 5000);
     let (store, _) = DirectStore::recover(dir.path(), &extents(&SIZES), options).unwrap().unwrap();
-    let ticket = store.begin_read(ExtentId(0), Access::Shared).unwrap();
-    let error = store.finish_read(ticket).unwrap_err();
-    assert!(matches!(error, StorageError::Corrupt { standing: Standing::Part, .. }), "{error}");
+    let error = read(&store, 0).unwrap_err();
+    assert!(matches!(error, StorageError::Corrupt { standing: Standing::AllHold, .. }), "{error}");
 }
 
 #[test]
@@ -109,32 +84,28 @@ fn rot_in_what_was_written_after_a_generation_is_told_from_rot_in_the_generation
     let second = 8192 + 12288;
     for (offset, rotten, standing, remedy) in [
         (second + 100, 0, Standing::Since, "run again to go on from there"),
-        (8192 + 100, 1, Standing::Part, "`spillbench run --fresh`"),
+        (8192 + 100, 1, Standing::AllHold, "`spillbench run --fresh`"),
     ] {
         let dir = temporary_folder();
         let options = DirectOptions { generations: 1, ..DirectOptions::new(1 << 20) };
         let Some(store) = direct(dir.path(), options) else { return };
         write_both(&store);
         store.commit(b"").unwrap();
-        let mut panel = store.allocate(ExtentId(0)).unwrap();
-        fill(&mut panel, 2.0);
-        store.begin_write(ExtentId(0), panel).unwrap();
+        write(&store, 0, 2.0).unwrap();
         store.flush().unwrap();
-        flip(dir.path(), offset);
-        let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
-        let error = store.finish_read(ticket).unwrap_err();
+        flip(&dir.path().join("extents"), offset);
+        let error = read(&store, rotten).unwrap_err();
         assert!(error.to_string().contains(remedy), "{error}");
         let StorageError::Corrupt { standing: found, .. } = error else { panic!("{error}") };
         assert_eq!(found, standing);
         drop(store);
         let (store, _) = DirectStore::recover(dir.path(), &extents(&SIZES), options).unwrap().unwrap();
-        let ticket = store.begin_read(ExtentId(rotten), Access::Shared).unwrap();
-        match store.finish_read(ticket) {
+        match read(&store, rotten) {
             Ok(panel) => {
                 assert_eq!(standing, Standing::Since);
-                assert_eq!(subjects::first_wrong(&panel, 1.0), None);
+                assert_eq!(first_wrong(&panel, 1.0), None);
             }
-            Err(error) => assert_eq!(standing, Standing::Part, "{error}"),
+            Err(error) => assert_eq!(standing, Standing::AllHold, "{error}"),
         }
     }
 }

@@ -6,7 +6,7 @@ mod subjects;
 use spillbench_storage::{
     Access, DirectOptions, DirectStore, ExtentId, Fault, FaultKind, StorageError, Store,
 };
-use subjects::{extents, fill, first_wrong, temporary_folder};
+use subjects::{fill, first_wrong, open_direct, temporary_folder};
 
 const SIZES: [u64; 3] = [4096, 3 * 4096 - 4, 5 * 4096];
 
@@ -37,11 +37,7 @@ fn with_every_fault(kind: FaultKind, check: impl Fn(&DirectStore, Result<(), Sto
             queue_depth: 3,
             ..DirectOptions::new(10 * 4096)
         };
-        let store = match DirectStore::open(dir.path(), &extents(&SIZES), options) {
-            Ok(store) => store,
-            Err(error @ StorageError::DirectRefused { .. }) => return println!("skipped: {error}"),
-            Err(error) => panic!("{error}"),
-        };
+        let Some(store) = open_direct(dir.path(), &SIZES, options) else { return };
         let result = workload(&store);
         if result.is_ok() && store.counters().requests <= operation {
             assert!(operation > 10, "the workload has operations");
@@ -108,10 +104,7 @@ fn an_operation_that_moves_nothing_ends_the_store() {
 #[test]
 fn a_truncated_file_is_found_with_its_offset() {
     let dir = temporary_folder();
-    let store = match DirectStore::open(dir.path(), &extents(&SIZES), DirectOptions::new(1 << 20)) {
-        Ok(store) => store,
-        Err(error) => return println!("skipped: {error}"),
-    };
+    let Some(store) = open_direct(dir.path(), &SIZES, DirectOptions::new(1 << 20)) else { return };
     std::fs::OpenOptions::new().write(true).open(dir.path().join("extents")).unwrap().set_len(8192).unwrap();
     let ticket = store.begin_read(ExtentId(1), Access::Shared).unwrap();
     let error = store.finish_read(ticket).unwrap_err();
@@ -121,10 +114,7 @@ fn a_truncated_file_is_found_with_its_offset() {
 #[test]
 fn a_schedule_that_holds_too_much_is_told_and_not_kept_waiting() {
     let dir = temporary_folder();
-    let store = match DirectStore::open(dir.path(), &extents(&SIZES), DirectOptions::new(4 * 4096)) {
-        Ok(store) => store,
-        Err(error) => return println!("skipped: {error}"),
-    };
+    let Some(store) = open_direct(dir.path(), &SIZES, DirectOptions::new(4 * 4096)) else { return };
     let held = store.allocate(ExtentId(1)).unwrap();
     let error = store.begin_read(ExtentId(1), Access::Shared).unwrap_err();
     assert!(matches!(

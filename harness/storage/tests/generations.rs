@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use spillbench_storage::{
-    Access, DirectOptions, DirectStore, ExtentId, Fault, FaultKind, StorageError, Store,
+    DirectOptions, DirectStore, ExtentId, Fault, FaultKind, Standing, StorageError, Store, last_payload,
 };
-use subjects::{Random, extents, fill, first_wrong, temporary_folder};
+use subjects::{
+    Random, extents, first_wrong, flip, on_record, open_direct, read, record, recover_direct,
+    temporary_folder, write,
+};
 
 const SIZES: [u64; 6] = [4, 8192, 40_000, 12_284, 300_000, 64 << 10];
 
@@ -27,20 +30,7 @@ fn options() -> DirectOptions {
 }
 
 fn open(dir: &Path, options: DirectOptions) -> Option<DirectStore> {
-    match DirectStore::open(dir, &extents(&SIZES), options) {
-        Ok(store) => Some(store),
-        Err(error @ (StorageError::DirectRefused { .. } | StorageError::UringRefused { .. })) => {
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn write(store: &DirectStore, extent: u32, value: f32) -> Result<(), StorageError> {
-    let mut panel = store.allocate(ExtentId(extent))?;
-    fill(&mut panel, value);
-    store.begin_write(ExtentId(extent), panel)
+    open_direct(dir, &SIZES, options)
 }
 
 /// Whether the extents that generation `number` changes include this one.
@@ -59,8 +49,7 @@ fn write_generation(store: &DirectStore, number: u64) -> Result<(), StorageError
 /// That every extent is as generation `number` has it: written by the last generation that changed it, or zeros.
 fn assert_is_generation(store: &DirectStore, number: u64) {
     for extent in 0..SIZES.len() as u32 {
-        let ticket = store.begin_read(ExtentId(extent), Access::Shared).unwrap();
-        let panel = store.finish_read(ticket).unwrap();
+        let panel = read(store, extent).unwrap();
         let writer = (1..=number).rev().find(|number| is_changed(*number, extent));
         let right = match writer {
             Some(writer) => first_wrong(&panel, writer as f32).is_none(),
@@ -70,14 +59,24 @@ fn assert_is_generation(store: &DirectStore, number: u64) {
     }
 }
 
-fn number_in(payload: &[u8]) -> u64 {
-    u64::from_le_bytes(payload.try_into().unwrap())
-}
-
 /// The store as it was left, and the numbers of the generations it keeps, the last one's first.
 fn recover_keeping(dir: &Path, keep: u8) -> Option<(DirectStore, Vec<u64>)> {
-    let (store, payloads) = DirectStore::recover(dir, &extents(&SIZES), keeping(keep)).unwrap()?;
-    Some((store, payloads.iter().map(|payload| number_in(payload)).collect()))
+    recover_direct(dir, &SIZES, keeping(keep))
+}
+
+/// That every generation on record, of which there are these, is whole: each is given up when it has been looked at.
+fn assert_all_whole(dir: &Path, keep: u8, numbers: &[u64]) {
+    for (position, number) in numbers.iter().enumerate() {
+        let (store, kept) = recover_keeping(dir, keep).unwrap();
+        assert_eq!(kept, &numbers[position..]);
+        assert_is_generation(&store, *number);
+        drop(store);
+        flip(&record(dir, *number), 40);
+        let error = DirectStore::recover(dir, &extents(&SIZES), keeping(keep)).err().unwrap();
+        let last = position + 1 == numbers.len();
+        let expected = if last { Standing::AllHold } else { Standing::GivenUp { generations: 1 } };
+        assert!(matches!(error, StorageError::Corrupt { standing, .. } if standing == expected), "{error}");
+    }
 }
 
 fn recover(dir: &Path) -> Option<(DirectStore, u64)> {
@@ -105,7 +104,55 @@ fn a_store_recovers_as_committed_whatever_was_written_since() {
             assert_eq!(numbers, expected);
             assert_is_generation(&store, number);
         }
+        drop(store);
+        assert_all_whole(dir.path(), keep, &on_record(dir.path()));
     }
+}
+
+/// The record of the generation that goes is put back, as if a crash had come before it was removed.
+#[test]
+fn a_crash_between_a_new_record_and_the_removal_of_the_oldest_leaves_all_that_are_kept_whole() {
+    for keep in KEPT {
+        let dir = temporary_folder();
+        let Some(mut store) = open(dir.path(), keeping(keep)) else { return };
+        for number in 1..8 {
+            let oldest = on_record(dir.path()).last().map(|number| record(dir.path(), *number));
+            let oldest = oldest.map(|path| (std::fs::read(&path).unwrap(), path));
+            write_generation(&store, number).unwrap();
+            store.commit(&number.to_le_bytes()).unwrap();
+            drop(store);
+            if let Some((bytes, path)) = oldest {
+                std::fs::write(path, bytes).unwrap();
+                std::fs::write(dir.path().join("generation.tmp"), b"SPILL").unwrap();
+            }
+            store = recover_keeping(dir.path(), keep).unwrap().0;
+            assert!(!dir.path().join("generation.tmp").exists());
+            // Whatever slot is free is written.
+            for extent in 0..SIZES.len() as u32 {
+                write(&store, extent, -1.0).unwrap();
+            }
+            store.flush().unwrap();
+            drop(store);
+            store = recover_keeping(dir.path(), keep).unwrap().0;
+        }
+        drop(store);
+        let kept: Vec<_> = (1..8).rev().take(usize::from(keep)).collect();
+        assert_all_whole(dir.path(), keep, &kept);
+    }
+}
+
+#[test]
+fn the_last_payload_is_that_of_the_newest_sound_record() {
+    let dir = temporary_folder();
+    assert_eq!(last_payload(&dir.path().join("nothing here")).unwrap(), None);
+    let Some(store) = open(dir.path(), keeping(3)) else { return };
+    assert_eq!(last_payload(dir.path()).unwrap(), None);
+    for number in 1..5_u64 {
+        store.commit(&number.to_le_bytes()).unwrap();
+        assert_eq!(last_payload(dir.path()).unwrap().unwrap(), number.to_le_bytes());
+    }
+    flip(&record(dir.path(), 4), 40);
+    assert_eq!(last_payload(dir.path()).unwrap().unwrap(), 3_u64.to_le_bytes());
 }
 
 #[test]
@@ -157,11 +204,15 @@ fn two_stores_cannot_have_one_folder() {
 }
 
 #[test]
-fn an_error_at_any_operation_leaves_the_last_committed_generation() {
+fn an_error_at_any_operation_leaves_the_last_committed_generations() {
+    [1, 2].into_iter().for_each(fail_at_every_operation);
+}
+
+fn fail_at_every_operation(keep: u8) {
     for operation in 0.. {
         let dir = temporary_folder();
         let fault = Some(Fault { operation, kind: FaultKind::Errno(libc::EIO) });
-        let Some(store) = open(dir.path(), DirectOptions { fault, ..options() }) else { return };
+        let Some(store) = open(dir.path(), DirectOptions { fault, ..keeping(keep) }) else { return };
         let mut committed = 0;
         let result = (1..5).try_for_each(|number| {
             write_generation(&store, number)?;
@@ -169,13 +220,9 @@ fn an_error_at_any_operation_leaves_the_last_committed_generation() {
             Ok::<(), StorageError>(())
         });
         drop(store);
-        match recover(dir.path()) {
-            Some((store, number)) => {
-                assert_eq!(number, committed);
-                assert_is_generation(&store, number);
-            }
-            None => assert_eq!(committed, 0),
-        }
+        let kept: Vec<_> = (1..=committed).rev().take(usize::from(keep)).collect();
+        assert_eq!(on_record(dir.path()), kept);
+        assert_all_whole(dir.path(), keep, &kept);
         if result.is_ok() {
             assert!(operation > 30, "{operation} operations");
             return;
@@ -190,12 +237,12 @@ fn a_disk_full_while_the_record_is_written_leaves_the_last_committed_generation(
     let Some(store) = open(dir.path(), options()) else { return };
     write_generation(&store, 1).unwrap();
     assert_eq!(store.commit(&1_u64.to_le_bytes()).unwrap(), 1);
-    let record = dir.path().join("generation.tmp");
-    std::os::unix::fs::symlink("/dev/full", &record).unwrap();
+    let temporary = dir.path().join("generation.tmp");
+    std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
     write_generation(&store, 2).unwrap();
     let error = store.commit(&2_u64.to_le_bytes()).unwrap_err();
     let StorageError::File { operation: "write", path, cause } = &error else { panic!("{error}") };
-    assert_eq!((path, cause.raw_os_error()), (&record, Some(libc::ENOSPC)));
+    assert_eq!((path, cause.raw_os_error()), (&temporary, Some(libc::ENOSPC)));
     assert!(error.to_string().contains("; free some space"), "{error}");
     assert_eq!(
         write_generation(&store, 3).unwrap_err().to_string(),
@@ -206,7 +253,6 @@ fn a_disk_full_while_the_record_is_written_leaves_the_last_committed_generation(
     let (store, number) = recover(dir.path()).unwrap();
     assert_eq!(number, 1);
     assert_is_generation(&store, 1);
-    std::fs::remove_file(record).unwrap();
     write_generation(&store, 2).unwrap();
     assert_eq!(store.commit(&2_u64.to_le_bytes()).unwrap(), 2);
     drop(store);
@@ -278,6 +324,7 @@ fn kill_again_and_again(keep: u8) {
         }
         last = number;
     }
+    assert_all_whole(dir.path(), keep, &on_record(dir.path()));
     println!("{KILLS} kills, {last} generations, {unacknowledged} committed but not yet said so");
     assert!(last > KILLS / 2, "generations were committed between the kills");
 }

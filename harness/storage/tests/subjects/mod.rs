@@ -1,12 +1,13 @@
 //! The stores under test, and what tests put into them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use spillbench_storage::{
-    BufferedStore, DirectOptions, DirectStore, ExtentSpec, MemoryStore, MmapStore, NullStore,
-    PageCacheOptions, Panel, StorageError, Store,
+    Access, BufferedStore, DirectOptions, DirectStore, ExtentId, ExtentSpec, MemoryStore, MmapStore,
+    NullStore, PageCacheOptions, Panel, StorageError, Store,
 };
 use tempfile::TempDir;
 
@@ -85,14 +86,7 @@ pub const SUBJECTS: &[Subject] = &[
 impl Subject {
     /// A store, or `None`, said aloud, if the folder's file system refuses direct I/O.
     pub fn open(&self, dir: &Path, extents: &[ExtentSpec], capacity: u64) -> Option<Box<dyn Store>> {
-        match (self.open)(dir, extents, capacity) {
-            Ok(store) => Some(store),
-            Err(error @ (StorageError::DirectRefused { .. } | StorageError::UringRefused { .. })) => {
-                println!("skipped: {}: {error}", self.name);
-                None
-            }
-            Err(error) => panic!("{}: {error}", self.name),
-        }
+        unless_refused((self.open)(dir, extents, capacity))
     }
 
     /// Runs a check on a fresh store.
@@ -109,6 +103,68 @@ pub fn for_each_store(extents: &[ExtentSpec], capacity: u64, check: impl Fn(&dyn
     for subject in SUBJECTS.iter().filter(|subject| subject.keeps) {
         subject.with(extents, capacity, &check);
     }
+}
+
+/// What was opened, or `None`, said aloud, if direct I/O or `io_uring` is refused here.
+fn unless_refused<S>(opened: Result<S, StorageError>) -> Option<S> {
+    match opened {
+        Ok(store) => Some(store),
+        Err(error @ (StorageError::DirectRefused { .. } | StorageError::UringRefused { .. })) => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A new direct store of extents of these sizes, or `None`, said aloud, if direct I/O or `io_uring` is refused here.
+pub fn open_direct(dir: &Path, sizes: &[u64], options: DirectOptions) -> Option<DirectStore> {
+    unless_refused(DirectStore::open(dir, &extents(sizes), options))
+}
+
+/// The store that was left in `dir`, and the numbers of the generations that it keeps, the last one's first; `None` if
+/// none was committed. The payload of each generation is its number.
+pub fn recover_direct(dir: &Path, sizes: &[u64], options: DirectOptions) -> Option<(DirectStore, Vec<u64>)> {
+    let (store, payload) = DirectStore::recover(dir, &extents(sizes), options).unwrap()?;
+    let numbers = on_record(dir);
+    assert_eq!(payload, numbers[0].to_le_bytes());
+    Some((store, numbers))
+}
+
+/// Numbers of the generations on record in `dir`, newest first.
+pub fn on_record(dir: &Path) -> Vec<u64> {
+    let names =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut numbers: Vec<u64> =
+        names.filter_map(|name| name.strip_prefix("generation.")?.parse().ok()).collect();
+    numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    numbers
+}
+
+/// Where the record of a generation is.
+pub fn record(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("generation.{number}"))
+}
+
+/// Flips a bit of a stored file behind the store's back.
+pub fn flip(path: &Path, offset: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+    file.sync_all().unwrap();
+}
+
+/// Starts writing an extent with contents that depend on `value`.
+pub fn write(store: &dyn Store, extent: u32, value: f32) -> Result<(), StorageError> {
+    let mut panel = store.allocate(ExtentId(extent))?;
+    fill(&mut panel, value);
+    store.begin_write(ExtentId(extent), panel)
+}
+
+/// Reads an extent.
+pub fn read(store: &dyn Store, extent: u32) -> Result<Panel, StorageError> {
+    store.finish_read(store.begin_read(ExtentId(extent), Access::Shared)?)
 }
 
 /// A folder on the file system of the build, which is a real one where temporary folders may not be.

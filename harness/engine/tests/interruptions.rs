@@ -338,12 +338,15 @@ fn a_device_that_fails_at_any_operation_ends_the_run_with_a_named_error_and_the_
 }
 
 #[test]
-fn a_device_that_is_interrupted_or_comes_up_short_at_any_operation_changes_nothing() {
+fn a_device_that_is_interrupted_comes_up_short_or_flips_a_bit_at_any_operation_changes_nothing() {
     let mut trial =
         with_generations(&json!({ "momentum": { "learning_rate": 0.05 } }), &json!({ "single": {} }), 8, 2);
-    for (kind, keep) in
-        [(FaultKind::Errno(EINTR), 1), (FaultKind::Errno(EAGAIN), 2), (FaultKind::Short(512), 1)]
-    {
+    for (kind, keep) in [
+        (FaultKind::Errno(EINTR), 1),
+        (FaultKind::Errno(EAGAIN), 2),
+        (FaultKind::Short(512), 1),
+        (FaultKind::FlippedBit, 2),
+    ] {
         trial.config.storage.generations = Some(GenerationsConfig { every: 2, keep });
         with_every_fault(&trial, kind, |operation, outcome| {
             assert!(outcome.is_ok(), "{kind:?} at {operation}: {outcome:?}");

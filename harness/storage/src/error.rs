@@ -89,7 +89,7 @@ pub enum StorageError {
         /// Offset at which no more bytes came, in bytes.
         offset: u64,
     },
-    /// What is on disk is not what was written: rot, or a torn or misplaced write.
+    /// What is on disk is not what was written: rot, or a torn or misplaced write. An extent was read twice.
     #[error(
         "{path} is corrupt: {extent} at offset {offset} has checksum {found:016x}, and was written with {expected:016x}; \
          {standing}"

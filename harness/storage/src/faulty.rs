@@ -1,6 +1,7 @@
 //! A device that makes one chosen operation fail, to show that every failure is found, named and survived.
 
 use std::io;
+use std::ptr::NonNull;
 
 use crate::ALIGNMENT;
 use crate::block::Block;
@@ -22,6 +23,8 @@ pub enum FaultKind {
     Errno(i32),
     /// It moves this many bytes at most, and says so.
     Short(u32),
+    /// If it is a read, one bit of what it brings is wrong.
+    FlippedBit,
 }
 
 /// A device around another; the fault replaces one operation.
@@ -31,6 +34,8 @@ pub(crate) struct FaultyDevice {
     submitted: u64,
     /// Completions of requests that never reached the inner device.
     invented: Vec<Completion>,
+    /// The request in flight, by its token, that is to bring a wrong bit, and where.
+    spoiled: Option<(u64, NonNull<u8>)>,
 }
 
 impl FaultyDevice {
@@ -38,7 +43,7 @@ impl FaultyDevice {
     pub(crate) fn around(inner: Box<dyn Device>, fault: Option<Fault>) -> Box<dyn Device> {
         match fault {
             None => inner,
-            Some(fault) => Box::new(Self { inner, fault, submitted: 0, invented: Vec::new() }),
+            Some(fault) => Box::new(Self { inner, fault, submitted: 0, invented: Vec::new(), spoiled: None }),
         }
     }
 }
@@ -51,6 +56,11 @@ impl Device for FaultyDevice {
         if number == self.fault.operation {
             let invented = match self.fault.kind {
                 FaultKind::Errno(errno) => Some(-errno),
+                FaultKind::FlippedBit => {
+                    let reads = request.operation == Operation::Read;
+                    self.spoiled = reads.then_some((request.token, request.memory));
+                    None
+                }
                 FaultKind::Short(_) if request.operation == Operation::Sync => None,
                 FaultKind::Short(bytes) => {
                     // Only whole blocks really move; the rest of a shorter answer is left for the retry.
@@ -71,7 +81,17 @@ impl Device for FaultyDevice {
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let wait = if self.invented.is_empty() { wait } else { Wait::No };
         completions.append(&mut self.invented);
-        self.inner.reap(wait, completions)
+        self.inner.reap(wait, completions)?;
+        if let Some((token, memory)) = self.spoiled
+            && let Some(completion) = completions.iter().find(|completion| completion.token == token)
+        {
+            self.spoiled = None;
+            if completion.result > 0 {
+                // SAFETY: the read has filled this byte, and its caller, who is not yet told, still leaves it to us.
+                unsafe { memory.write(memory.read() ^ 4) };
+            }
+        }
+        Ok(())
     }
 
     fn register(&mut self, block: &Block) {

@@ -56,6 +56,8 @@ struct Running {
     offset: u64,
     /// Of a write, its place among the writes.
     sequence: u64,
+    /// What a read gets is read for the second time.
+    second: bool,
 }
 
 /// A request with the device; its token is its index.
@@ -165,13 +167,13 @@ impl IoThread {
             let offset = self.work.layout.offset(extent, slot);
             let length = self.work.layout.extents[extent].padded_bytes();
             let transfer = Transfer::new(length, self.work.layout.chunk_bytes);
-            self.start(Running { job, transfer, offset, sequence });
+            self.start(Running { job, transfer, offset, sequence, second: false });
         }
     }
 
     fn start_syncs(&mut self) {
         while let Some(job) = self.writes.next_sync() {
-            self.start(Running { job, transfer: Transfer::sync(), offset: 0, sequence: 0 });
+            self.start(Running { job, transfer: Transfer::sync(), offset: 0, sequence: 0, second: false });
         }
     }
 
@@ -227,7 +229,9 @@ impl IoThread {
             Progress::Short { moved } => (moved, true),
             Progress::Failed { .. } | Progress::Stuck { .. } => (0, false),
         };
-        self.link.count(&running.job, moved, again);
+        // What is read for the second time was asked for once.
+        let counted = if running.second { 0 } else { moved };
+        self.link.count(&running.job, counted, again || running.second);
         if again {
             self.ready.push_front(index);
         }
@@ -256,19 +260,35 @@ impl IoThread {
         if !over {
             return;
         }
-        let Running { job, sequence, offset, .. } = self.running[index].take().expect("looked at above");
         self.ready.retain(|ready| *ready != index);
+        let sums = if self.link.has_failed() { None } else { self.work.mismatch(&running.job) };
+        if sums.is_some() && !running.second {
+            return self.read_again(index);
+        }
+        let Running { job, sequence, offset, .. } = self.running[index].take().expect("looked at above");
         if let Some(extent) = job.extent() {
             self.lanes[extent].finished(&job);
         }
         if matches!(job, Job::Write { .. }) {
             self.writes.complete(sequence);
         }
-        let result = self.link.check().and_then(|()| self.work.conclude(&job, offset));
+        let result = self.link.check().and_then(|()| match sums {
+            Some(sums) => Err(self.work.corrupt(&job, offset, sums)),
+            None => self.work.conclude(&job),
+        });
         if let Err(error) = &result {
             self.fail(error.clone());
         }
         self.follow_up(job, result);
+    }
+
+    /// Reads an extent from the beginning: what came is not what was written, but the wire may be at fault, or memory,
+    /// and not the disk.
+    fn read_again(&mut self, index: usize) {
+        let running = self.running[index].as_mut().expect("it was read once");
+        running.transfer = Transfer::new(running.transfer.length(), self.work.layout.chunk_bytes);
+        running.second = true;
+        self.ready.push_back(index);
     }
 
     /// Answers a job and starts what waited for it.
@@ -356,14 +376,11 @@ impl Work {
     }
 
     /// What is to be done when all bytes of a job have moved.
-    fn conclude(&mut self, job: &Job, offset: u64) -> Result<(), StorageError> {
+    fn conclude(&mut self, job: &Job) -> Result<(), StorageError> {
         match job {
-            Job::Read { .. } => {
-                self.mismatch(job).map_or(Ok(()), |sums| Err(self.corrupt(job, offset, sums)))
-            }
             // All writes before the commit are on stable storage, and none after it has started.
             Job::Commit { payload, .. } => self.commit(payload),
-            Job::Write { .. } | Job::Sync { .. } => Ok(()),
+            Job::Read { .. } | Job::Write { .. } | Job::Sync { .. } => Ok(()),
         }
     }
 

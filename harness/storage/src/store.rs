@@ -63,13 +63,13 @@ pub trait Store: Send + Sync {
 /// What a store has moved since it was opened.
 #[derive(Copy, Clone, Default, Eq, PartialEq, Debug)]
 pub struct Counters {
-    /// Bytes read, padding included: what really moved.
+    /// Bytes read, padding included. What had to be read again counts once.
     pub bytes_read: u64,
     /// Bytes written, padding included.
     pub bytes_written: u64,
     /// Requests completed by the device, retried ones included.
     pub requests: u64,
-    /// Requests issued again because one was interrupted or came up short.
+    /// Requests issued again because one was interrupted, came up short or brought other bytes than were written.
     pub retries: u64,
 }
 

@@ -54,6 +54,11 @@ impl Transfer {
         Self { length: 0, chunk: 0, cut: 0, again, outstanding: 0 }
     }
 
+    /// Bytes to move in all.
+    pub(crate) const fn length(&self) -> u64 {
+        self.length
+    }
+
     pub(crate) fn has_next(&self) -> bool {
         !self.again.is_empty() || self.cut < self.length
     }

@@ -15,16 +15,17 @@ use support::{SMALL, Study};
 /// Kills, unless `SPILLBENCH_KILLS` says how many.
 const KILLS: u64 = 15;
 
-/// Optimizers with state, ranks of every kind, windows and pinned extents; a fifth of a second each on an idle machine.
+/// Optimizers with state, ranks of every kind, windows and pinned extents, one generation and more kept; a fifth of a second each on an idle machine.
 const ARMS: &str = "
 arms:
   single:
     train: { optimizer: { adam: { learning_rate: 0.001 } } }
   windows:
     train: { optimizer: { momentum: { learning_rate: 0.01 } }, steps: 100 }
-    storage: { memory_budget: 1KiB }
+    storage: { memory_budget: 1KiB, generations: { keep: 3 } }
   sync:
     parallelism: { data: { sync: { ranks: 2 } } }
+    storage: { generations: { keep: 2 } }
   pipeline:
     train: { optimizer: { adam: { learning_rate: 0.001 } } }
     parallelism: { model: { pipeline: { ranks: 2 } } }

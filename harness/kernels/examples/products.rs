@@ -1,5 +1,5 @@
 //! Times each product of a linear layer on these kernels beside the crate `gemm`, the product under candle's CPU backend,
-//! by layer and batch: the measurements that the choice of a kernel rests on.
+//! by layer and batch: what a library would give instead.
 //!
 //! `products [--threads N] [--seconds S] [--rounds R] [LAYER…]` prints a table of GFLOP/s, medians of R rounds in which
 //! the two take turns of S seconds. A layer is called `units×inputs` (with an `x`). Sums have no bias and no activation
@@ -11,7 +11,8 @@ use std::time::Instant;
 use gemm::Parallelism;
 use spillbench_kernels::{Chunk, OutputActivation, Panel, forward, input_error, update_folded};
 
-const LAYERS: [(usize, usize); 4] = [(1024, 784), (1024, 1024), (4096, 4096), (8192, 8192)];
+/// `(units, inputs)`; one of them is a panel of a larger layer.
+const LAYERS: [(usize, usize); 5] = [(1024, 784), (1024, 1024), (4096, 4096), (512, 8192), (8192, 8192)];
 const BATCHES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];
 const OPERATIONS: [&str; 3] = ["forward", "input error", "update"];
 

@@ -1,5 +1,5 @@
-//! Which code computes a product: chosen by its shape, from measurements made beforehand (`examples/products.rs`), never by
-//! timing at run time. No choice changes a bit.
+//! Which code computes a product: chosen by the number of samples, from measurements made beforehand, never by timing at run
+//! time. No choice changes a bit.
 
 use crate::micro::{Element, Kernel};
 
@@ -15,8 +15,20 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Most samples with which weights are multiplied unpacked, where the CPU has code for it. With more, what is computed
-    /// twice costs more than packing.
+    /// Most samples with which weights are multiplied unpacked, where the CPU has code for it.
+    ///
+    /// Each four samples read the weights again, and where they are summed along lines transpose them again, so that packing
+    /// them once is faster from some number on. GFLOP/s unpacked and packed, f32, two threads of a Zen 3 CPU, by
+    /// `cargo test --release -p spillbench-kernels -- --ignored --nocapture unpacked_beside_packed`:
+    ///
+    /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
+    /// |---|---|---|---|---|
+    /// | 1 | 19.5, 5.9 | 13.5, 7.4 | 13.7, 5.3 | 10.4, 5.0 |
+    /// | 4 | 59.1, 39.9 | 58.5, 30.8 | 40.8, 30.4 | 43.7, 18.0 |
+    /// | 5 | 40.4, 50.3 | 44.8, 34.1 | 33.9, 38.8 | 42.8, 25.5 |
+    /// | 8 | 56.5, 58.4 | 62.4, 53.3 | 47.6, 46.1 | 57.9, 31.6 |
+    /// | 9 | 50.8, 61.5 | 52.6, 55.9 | 36.9, 52.1 | 47.3, 30.1 |
+    /// | 16 | 54.0, 67.5 | 56.8, 93.1 | 49.5, 78.3 | 71.4, 58.7 |
     pub(crate) const fn few_samples(self) -> usize {
         match self {
             Self::Forward => 4,
@@ -32,5 +44,83 @@ pub fn kernel_name(operation: Operation, rows: usize) -> &'static str {
     match f32::straight(kernel) {
         Some(straight) if rows <= operation.few_samples() => straight.name,
         _ => kernel.name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    use super::{Operation, kernel_name};
+    use crate::check::{numbers, with_threads};
+    use crate::micro::{Element, Kernel, Samples};
+    use crate::precision::round_to_nearest;
+    use crate::product::{Finished, Right};
+    use crate::{few, forward, input_error, strip};
+
+    #[test]
+    fn few_samples_are_multiplied_by_code_of_their_own() {
+        let kernel = Kernel::of_this_cpu();
+        let Some(straight) = f32::straight(kernel) else {
+            println!("skipped: {} packs always", kernel.name);
+            return;
+        };
+        for (operation, few) in
+            [(Operation::Forward, 4), (Operation::InputError, 8), (Operation::Gradient, 0)]
+        {
+            for rows in 1..20 {
+                let expected = if rows <= few { straight.name } else { kernel.name };
+                assert_eq!(kernel_name(operation, rows), expected, "{operation:?} with {rows}");
+            }
+        }
+    }
+
+    /// Billions of floating-point operations a second of `multiply`, the best of some rounds.
+    fn rate(flops: usize, mut multiply: impl FnMut()) -> f64 {
+        multiply();
+        let round = |_| {
+            let (start, mut done) = (Instant::now(), 0);
+            while done == 0 || start.elapsed().as_secs_f64() < 0.1 {
+                multiply();
+                done += flops;
+            }
+            done as f64 / 1e9 / start.elapsed().as_secs_f64()
+        };
+        (0..5).map(round).fold(0.0, f64::max)
+    }
+
+    fn measure<R: Right>(name: &str, right: &R, depth: usize, columns: usize) {
+        let kernel = Kernel::of_this_cpu();
+        let straight = R::Element::straight(kernel).expect("a CPU with code for few samples");
+        for rows in [1, 2, 4, 5, 8, 9, 12, 16] {
+            let values = numbers(rows * depth, 2);
+            let samples = Samples { values: &values, stride: depth, rows, depth };
+            let flops = 2 * rows * depth * columns;
+            let finish = |part: Finished| {
+                black_box(part.sums);
+            };
+            let unpacked = rate(flops, || few::multiply(kernel, straight, samples, columns, right, finish));
+            let packed = rate(flops, || strip::multiply(kernel, samples, columns, right, finish));
+            println!("{name} {:?} {depth}×{columns} {rows:>2}: {unpacked:.1} {packed:.1}", R::OPERATION);
+        }
+    }
+
+    fn measure_both<T: Element>(name: &str, element: impl Fn(f32) -> T) {
+        let kernel = Kernel::of_this_cpu();
+        for (units, inputs) in [(1024, 1024), (512, 8192), (8192, 8192)] {
+            let weights: Vec<T> = numbers(units * inputs, 1).into_iter().map(&element).collect();
+            measure(name, &forward::Transposed { kernel, weights: &weights, inputs }, inputs, units);
+            measure(name, &input_error::Rows { kernel, weights: &weights, inputs }, units, inputs);
+        }
+    }
+
+    #[test]
+    #[ignore = "a measurement, of a minute: prints GFLOP/s of both codes, on two threads"]
+    fn unpacked_beside_packed() {
+        with_threads(2, || {
+            measure_both("f32", |value| value);
+            measure_both("bf16", round_to_nearest);
+        });
     }
 }

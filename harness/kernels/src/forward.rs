@@ -8,7 +8,7 @@ use crate::micro::{Element, Kernel, Matrix, Region, Samples, Straight};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
-use crate::strip::{Finished, Right, multiply_samples};
+use crate::product::{Finished, Right, multiply_samples};
 
 /// Computes the panel's columns of a layer's output, y[:, panel] = act(x·Wᵀ + b), and no others.
 ///
@@ -65,15 +65,17 @@ pub(crate) fn forward_with<T: Element>(
 }
 
 /// Wᵀ
-struct Transposed<'a, T> {
-    kernel: &'a Kernel,
-    weights: &'a [T],
-    inputs: usize,
+pub(crate) struct Transposed<'a, T> {
+    pub kernel: &'a Kernel,
+    pub weights: &'a [T],
+    pub inputs: usize,
 }
 
 impl<T: Element> Right for Transposed<'_, T> {
     type Element = T;
     const OPERATION: Operation = Operation::Forward;
+    // A column of Wᵀ is one run.
+    const LEAST_COLUMNS: usize = 1;
 
     fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
@@ -104,7 +106,7 @@ mod tests {
     use super::forward_with;
     use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
     use crate::micro::Kernel;
-    use crate::{OutputActivation, Panel, Parameters, forward, round_to_nearest};
+    use crate::{OutputActivation, Panel, forward};
 
     #[test]
     fn outputs_are_those_of_plain_loops() {
@@ -148,26 +150,6 @@ mod tests {
             let mut first = vec![0.0; 3 * units];
             forward(&whole, &params[..], &x[..3 * inputs], &mut first, 3, OutputActivation::Sigmoid);
             assert_eq!(bits(&first), bits(&reference[..3 * units]), "the first three rows alone");
-        }
-    }
-
-    #[test]
-    fn few_samples_have_the_bits_that_they_have_among_many() {
-        for (inputs, units) in [(5, 3), (300, 41), (528, 1100)] {
-            let panel = Panel::whole(units, inputs);
-            let (params, x) = (numbers(panel.parameters(), 1), numbers(20 * inputs, 2));
-            let halves: Vec<_> = params.iter().copied().map(round_to_nearest).collect();
-            let run = |params: Parameters, rows: usize| {
-                let mut y = vec![f32::NAN; rows * units];
-                forward(&panel, params, &x[..rows * inputs], &mut y, rows, OutputActivation::Identity);
-                bits(&y)
-            };
-            for params in [Parameters::F32(&params), Parameters::Bf16(&halves)] {
-                let many = run(params, 20);
-                for rows in 1..=9 {
-                    assert_eq!(run(params, rows), many[..rows * units], "{rows}×{inputs}×{units}");
-                }
-            }
         }
     }
 

@@ -7,8 +7,8 @@ use crate::micro::{Element, Kernel, Matrix, Region, Samples, Straight};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
+use crate::product::{Finished, Right, multiply_samples};
 use crate::rule::add;
-use crate::strip::{Finished, Right, multiply_samples};
 
 /// Computes the panel's part of the error at a layer's input, dx = dz[:, panel]·W, or with `accumulate` adds
 /// it to `dx`. A layer's error is its panels' parts, added in order.
@@ -67,15 +67,16 @@ pub(crate) fn input_error_with<T: Element>(
 }
 
 /// W
-struct Rows<'a, T> {
-    kernel: &'a Kernel,
-    weights: &'a [T],
-    inputs: usize,
+pub(crate) struct Rows<'a, T> {
+    pub kernel: &'a Kernel,
+    pub weights: &'a [T],
+    pub inputs: usize,
 }
 
 impl<T: Element> Right for Rows<'_, T> {
     type Element = T;
     const OPERATION: Operation = Operation::InputError;
+    const LEAST_COLUMNS: usize = 256;
 
     fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
@@ -106,7 +107,7 @@ mod tests {
     use super::input_error_with;
     use crate::check::{SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
     use crate::micro::Kernel;
-    use crate::{Panel, Parameters, input_error, round_to_nearest};
+    use crate::{Panel, input_error};
 
     #[test]
     fn errors_are_those_of_plain_loops_however_the_layer_is_cut() {
@@ -144,26 +145,6 @@ mod tests {
         assert_eq!(run(2, rows), reference);
         assert_eq!(run(3, rows), reference);
         assert_eq!(run(1, 5), reference[..5 * panel.inputs]);
-    }
-
-    #[test]
-    fn few_samples_have_the_bits_that_they_have_among_many() {
-        for (inputs, units) in [(5, 3), (41, 300), (1100, 528)] {
-            let panel = Panel { total_units: units + 2, inputs, first_unit: 1, units };
-            let (params, dz) = (numbers(panel.parameters(), 1), numbers(20 * (units + 2), 2));
-            let halves: Vec<_> = params.iter().copied().map(round_to_nearest).collect();
-            let run = |params: Parameters, rows: usize| {
-                let mut dx = vec![0.5; rows * inputs];
-                input_error(&panel, params, &dz[..rows * (units + 2)], &mut dx, rows, true);
-                bits(&dx)
-            };
-            for params in [Parameters::F32(&params), Parameters::Bf16(&halves)] {
-                let many = run(params, 20);
-                for rows in 1..=9 {
-                    assert_eq!(run(params, rows), many[..rows * inputs], "{rows}×{inputs}×{units}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 mod activation;
 mod choice;
 mod exponential;
+mod few;
 mod forward;
 mod gradient;
 mod input_error;
@@ -26,6 +27,7 @@ mod panel;
 mod parallel;
 mod peak;
 mod precision;
+mod product;
 mod rule;
 mod strip;
 mod vectorised;

@@ -1,6 +1,6 @@
 //! The numbers that parameters are kept in, and how results become such numbers.
 //!
-//! Products read parameters as f32 or bf16 and expand the latter while packing, so that no f32 copy of a panel ever
+//! Products read parameters as f32 or bf16 and expand the latter as they read, so that no f32 copy of a panel ever
 //! exists; updates are computed in f32 and rounded as they are stored. bf16 is the upper half of an f32, so every
 //! bf16 value is an f32, and a product with bf16 parameters has the bits of one with the same values in f32.
 

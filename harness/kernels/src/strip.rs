@@ -1,13 +1,11 @@
-//! A product of all samples with a panel, a few strips at a time: what [`forward`](crate::forward()) and
-//! [`input_error`](crate::input_error()) share. They differ in how the panel is packed and in what becomes of
-//! a finished part.
+//! A product of samples with a panel in packed strips, a few at a time.
 
 use std::ops::Range;
 
 use crate::REDUCTION_BLOCK;
-use crate::choice::Operation;
-use crate::micro::{Ahead, Element, Kernel, Packed, Region, Samples, Straight};
+use crate::micro::{Ahead, Kernel, Packed, Samples};
 use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
+use crate::product::{Finished, Right};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
@@ -21,54 +19,14 @@ const STRIPS_SIDE_BY_SIDE: usize = 4;
 /// ahead.
 const TILE_FLOPS: usize = 32_000_000;
 
-/// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
-/// for each of `rows`.
-pub(crate) struct Finished<'a> {
-    pub rows: Range<usize>,
-    pub columns: Range<usize>,
-    pub sums: &'a [f32],
-    pub width: usize,
-}
-
-/// The operand that samples are multiplied with.
-pub(crate) trait Right: Sync {
-    /// What it is made of.
-    type Element: Element;
-
-    /// What the product is for.
-    const OPERATION: Operation;
-
-    /// Packs a block of it, strip by strip.
-    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
-
-    /// Where that block is.
-    fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
-
-    /// Multiplies few samples with some of its columns. Rows of `sums`, and of `scratch`, are `stride` apart.
-    fn multiply_few(
-        &self,
-        straight: &Straight<Self::Element>,
-        samples: Samples,
-        columns: Range<usize>,
-        sums: &mut [f32],
-        scratch: &mut [f32],
-        stride: usize,
-    );
-}
-
 /// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
-pub(crate) fn multiply_samples<R: Right>(
+pub(crate) fn multiply(
     kernel: &Kernel,
     samples: Samples,
     columns: usize,
-    right: &R,
+    right: &impl Right,
     finish: impl Fn(Finished) + Sync,
 ) {
-    if let Some(straight) = R::Element::straight(kernel)
-        && samples.rows <= R::OPERATION.few_samples()
-    {
-        return multiply_few(kernel, straight, samples, columns, right, &finish);
-    }
     let row_blocks = samples.rows.div_ceil(ROW_BLOCK);
     for row_block in 0..row_blocks {
         let rows = part(samples.rows, row_blocks, row_block);
@@ -80,39 +38,6 @@ pub(crate) fn multiply_samples<R: Right>(
             multiply_packed(kernel, &packed, columns, right, &finish);
         });
     }
-}
-
-/// Most columns of a tile for few samples: their sums stay in the first-level cache.
-const MOST_COLUMNS: usize = 1024;
-
-/// Columns that such a tile keeps where there would be too few tiles: shorter runs come more slowly from memory.
-const LEAST_COLUMNS: usize = 256;
-
-/// Few samples take as long as the panel takes from memory, whatever their number: as long as so many.
-const LEAST_ROWS: usize = 4;
-
-fn multiply_few<R: Right>(
-    kernel: &Kernel,
-    straight: &Straight<R::Element>,
-    samples: Samples,
-    columns: usize,
-    right: &R,
-    finish: &(impl Fn(Finished) + Sync),
-) {
-    let rows = samples.rows;
-    let strips = columns.div_ceil(kernel.width);
-    let enough = ENOUGH_TILES.min(columns.div_ceil(LEAST_COLUMNS));
-    let tiles = columns.div_ceil(MOST_COLUMNS).max(enough);
-    for_each_tile(tiles, 2 * rows.max(LEAST_ROWS) * columns * samples.depth, |tile| {
-        let strips = part(strips, tiles, tile);
-        let columns = strips.start * kernel.width..(strips.end * kernel.width).min(columns);
-        let width = strips.len() * kernel.width;
-        with_workspace(|workspace| {
-            let (sums, scratch) = (workspace.sums.get(rows * width), workspace.right.get(rows * width));
-            right.multiply_few(straight, samples, columns.clone(), sums, scratch, width);
-            finish(Finished { rows: 0..rows, columns, sums, width });
-        });
-    });
 }
 
 /// Some rows of the samples, packed block by block.

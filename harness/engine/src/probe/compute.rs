@@ -13,8 +13,8 @@ use spillbench_schema::{
 
 use super::{median, rate, rounded};
 
-/// Samples of a product.
-const ROWS: [usize; 7] = [1, 16, 32, 64, 128, 256, 512];
+/// Samples of a product. Below 16, those from which on other code computes one, or the last before.
+const ROWS: [usize; 9] = [1, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// Widths of square layers: in the nearest cache, in the last one, and in memory, as panels of usual sizes.
 const WIDTHS: [usize; 4] = [128, 512, 1024, WIDEST];

@@ -22,14 +22,18 @@ pub(crate) struct Straight<T> {
     pub name: &'static str,
     /// Lines summed along at a time.
     pub(super) width: usize,
-    /// Sums along the lines, at most `width`: `sums[row][line] (=|+=) Σ left[row][term] · line[term]`.
+    /// Sums along the lines, at most `width`: `sums[row][line] (=|+=) Σ left[row][term] · line[term]`. `left` has as many
+    /// terms as the lines are long; in each row `width` sums are written, however few the lines.
     pub(super) along: Sum<T>,
-    /// Sums across the lines, terms of which come one after the other:
-    /// `sums[row][column]` begins, or goes on, with `Σ left[row][term] · line[term][column]`.
+    /// Sums across the lines: `sums[row][column]` begins with, or goes on with, `Σ left[row][line] · line[column]`. `left`
+    /// has as many terms as there are lines; in each row as many sums are written as the lines are long.
     pub(super) across: Sum<T>,
 }
 
 /// Computes sums, of rows `stride` apart, or with `add` adds to them.
+///
+/// # Safety
+/// The CPU has the features of the kernel, and rows, lines and sums are there as [`Straight`] says.
 pub(super) type Sum<T> = unsafe fn(left: &Rows, lines: &Lines<T>, sums: *mut f32, stride: usize, add: bool);
 
 /// Some rows of a left operand, at least one and at most [`ROWS`], `stride` apart.
@@ -93,6 +97,7 @@ impl<T: Copy> Straight<T> {
         stride: usize,
     ) {
         let depth = matrix.stride;
+        assert_eq!(samples.depth, depth, "terms of a sum along lines");
         assert!(lines.len().next_multiple_of(self.width) <= stride && sums.len() >= samples.rows * stride);
         for first in lines.clone().step_by(self.width) {
             let some = first..(first + self.width).min(lines.end);
@@ -122,6 +127,7 @@ impl<T: Copy> Straight<T> {
         stride: usize,
     ) {
         let depth = matrix.values.len() / matrix.stride;
+        assert_eq!(samples.depth, depth, "terms of a sum across lines");
         assert!(
             columns.len() <= stride && sums.len() >= samples.rows * stride && scratch.len() == sums.len()
         );
@@ -137,7 +143,8 @@ impl<T: Copy> Straight<T> {
                     let right = matrix.lines(&lines, &some, next);
                     for (row, left) in groups(samples, first, lines.len()) {
                         let place = block[row * stride + column - columns.start..].as_mut_ptr();
-                        // SAFETY: as above, and `block` has the columns in each row.
+                        // SAFETY: the operands have what they say by the assertions where they are made, and `block`
+                        // has these columns in each row; the CPU was asked for its features when this code was chosen.
                         unsafe { (self.across)(&left, &right, place, stride, first > start) }
                     }
                 }

@@ -1,5 +1,5 @@
-//! Products of few rows with lines of a matrix where they are: packing them would cost more than the product. The terms
-//! of a sum are added in the order and with the rounding of the packed product, so its bits are the same.
+//! The two products in AVX2. Sums along lines need one value of each of eight lines in a vector, so blocks of eight by eight
+//! are transposed in registers; sums across lines take vectors as they lie.
 
 use std::arch::x86_64::{
     __m256, _MM_HINT_T1, _mm_prefetch, _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps,
@@ -26,7 +26,8 @@ unsafe fn along<T: Vector>(left: &Rows, lines: &Lines<T>, sums: *mut f32, stride
             1 => store(dot::<T, 1>(left, lines), sums, stride, add),
             2 => store(dot::<T, 2>(left, lines), sums, stride, add),
             3 => store(dot::<T, 3>(left, lines), sums, stride, add),
-            _ => store(dot::<T, 4>(left, lines), sums, stride, add),
+            4 => store(dot::<T, 4>(left, lines), sums, stride, add),
+            rows => unreachable!("{rows} rows at a time"),
         }
     }
 }
@@ -84,7 +85,8 @@ unsafe fn across<T: Vector>(left: &Rows, lines: &Lines<T>, sums: *mut f32, strid
             1 => sum::<T, 1>(left, lines, sums, stride, add),
             2 => sum::<T, 2>(left, lines, sums, stride, add),
             3 => sum::<T, 3>(left, lines, sums, stride, add),
-            _ => sum::<T, 4>(left, lines, sums, stride, add),
+            4 => sum::<T, 4>(left, lines, sums, stride, add),
+            rows => unreachable!("{rows} rows at a time"),
         }
     }
 }

@@ -1,0 +1,99 @@
+//! A product of few samples with a panel that is read where it lies, each part of it once.
+
+use crate::micro::{Kernel, Samples, Straight};
+use crate::parallel::{ENOUGH_TILES, for_each_tile, part};
+use crate::product::{Finished, Right};
+use crate::workspace::with_workspace;
+
+/// Most columns of a tile: the sums of few samples, and as much scratch, stay in the second-level cache.
+const MOST_COLUMNS: usize = 1024;
+
+/// Until there are so many, samples cost nothing beside the panel's way from memory.
+const FREE_ROWS: usize = 4;
+
+/// Multiplies few `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
+pub(crate) fn multiply<R: Right>(
+    kernel: &Kernel,
+    straight: &Straight<R::Element>,
+    samples: Samples,
+    columns: usize,
+    right: &R,
+    finish: impl Fn(Finished) + Sync,
+) {
+    let rows = samples.rows;
+    let strips = columns.div_ceil(kernel.width);
+    let enough = ENOUGH_TILES.min(columns.div_ceil(R::LEAST_COLUMNS));
+    let tiles = columns.div_ceil(MOST_COLUMNS).max(enough).min(strips);
+    for_each_tile(tiles, 2 * rows.max(FREE_ROWS) * columns * samples.depth, |tile| {
+        let strips = part(strips, tiles, tile);
+        let columns = strips.start * kernel.width..(strips.end * kernel.width).min(columns);
+        let width = strips.len() * kernel.width;
+        with_workspace(|workspace| {
+            let (sums, scratch) = (workspace.sums.get(rows * width), workspace.right.get(rows * width));
+            right.multiply_few(straight, samples, columns.clone(), sums, scratch, width);
+            finish(Finished { rows: 0..rows, columns, sums, width });
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::multiply;
+    use crate::check::{bits, numbers};
+    use crate::micro::{Element, Kernel, Samples};
+    use crate::parallel::Shared;
+    use crate::precision::round_to_nearest;
+    use crate::product::{Finished, Right};
+    use crate::{forward, input_error, strip};
+
+    /// The result that `multiply` hands out in parts.
+    fn whole(rows: usize, columns: usize, multiply: impl FnOnce(&(dyn Fn(Finished) + Sync))) -> Vec<u32> {
+        let mut result = vec![f32::NAN; rows * columns];
+        let shared = Shared::new(&mut result);
+        multiply(&|part| {
+            for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
+                let here = row * columns + part.columns.start..row * columns + part.columns.end;
+                // SAFETY: parts are apart.
+                unsafe { shared.part(here) }.copy_from_slice(&sums[..part.columns.len()]);
+            }
+        });
+        bits(&result)
+    }
+
+    fn check<R: Right>(kernel: &Kernel, right: &R, depth: usize, columns: usize) {
+        let straight = R::Element::straight(kernel).expect("a kernel that has it");
+        for rows in 1..=9 {
+            // Rows longer than what is summed.
+            let values = numbers(rows * (depth + 3), 2);
+            let samples = Samples { values: &values, stride: depth + 3, rows, depth };
+            let few = whole(rows, columns, |finish| {
+                multiply(kernel, straight, samples, columns, right, finish);
+            });
+            let packed = whole(rows, columns, |finish| {
+                strip::multiply(kernel, samples, columns, right, finish);
+            });
+            assert_eq!(few, packed, "{:?} {rows}×{depth}×{columns}", R::OPERATION);
+        }
+    }
+
+    fn check_both<T: Element>(kernel: &Kernel, element: impl Fn(f32) -> T) {
+        for (units, inputs) in [(1, 1), (3, 5), (41, 300), (300, 41), (1100, 528), (530, 1100)] {
+            let weights: Vec<T> = numbers(units * inputs, 1).into_iter().map(&element).collect();
+            check(kernel, &forward::Transposed { kernel, weights: &weights, inputs }, inputs, units);
+            check(kernel, &input_error::Rows { kernel, weights: &weights, inputs }, units, inputs);
+        }
+    }
+
+    #[test]
+    fn products_have_the_bits_of_products_of_packed_strips() {
+        let kernel = Kernel::of_this_cpu();
+        if f32::straight(kernel).is_none() {
+            println!("skipped: {} packs always", kernel.name);
+            return;
+        }
+        check_both(kernel, |value| value);
+        check_both::<bf16>(kernel, round_to_nearest);
+    }
+}

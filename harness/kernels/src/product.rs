@@ -1,0 +1,62 @@
+//! A product of all samples with a panel: what [`forward`](crate::forward()) and [`input_error`](crate::input_error()) share.
+//! They differ in how they read the panel and in what becomes of a finished part.
+
+use std::ops::Range;
+
+use crate::choice::Operation;
+use crate::micro::{Element, Kernel, Region, Samples, Straight};
+use crate::{few, strip};
+
+/// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
+/// for each of `rows`.
+pub(crate) struct Finished<'a> {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+    pub sums: &'a [f32],
+    pub width: usize,
+}
+
+/// The operand that samples are multiplied with.
+pub(crate) trait Right: Sync {
+    /// What it is made of.
+    type Element: Element;
+
+    /// What the product is for.
+    const OPERATION: Operation;
+
+    /// Fewest columns of a tile for few samples: in shorter runs it would come more slowly from memory.
+    const LEAST_COLUMNS: usize;
+
+    /// Packs a block of it, strip by strip.
+    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
+
+    /// Where that block is.
+    fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
+
+    /// Multiplies few samples with some of its columns. Rows of `sums`, and of `scratch`, are `stride` apart.
+    fn multiply_few(
+        &self,
+        straight: &Straight<Self::Element>,
+        samples: Samples,
+        columns: Range<usize>,
+        sums: &mut [f32],
+        scratch: &mut [f32],
+        stride: usize,
+    );
+}
+
+/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
+pub(crate) fn multiply_samples<R: Right>(
+    kernel: &Kernel,
+    samples: Samples,
+    columns: usize,
+    right: &R,
+    finish: impl Fn(Finished) + Sync,
+) {
+    match R::Element::straight(kernel) {
+        Some(straight) if samples.rows <= R::OPERATION.few_samples() => {
+            few::multiply(kernel, straight, samples, columns, right, finish);
+        }
+        _ => strip::multiply(kernel, samples, columns, right, finish),
+    }
+}

@@ -1,7 +1,7 @@
 //! Which code computes a product: chosen by the number of samples, from measurements made beforehand, never by timing at run
 //! time. No choice changes a bit.
 
-use crate::micro::{Element, Kernel};
+use crate::micro::{Element, Kernel, Straight};
 
 /// A product of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +17,9 @@ pub enum Operation {
 impl Operation {
     /// Most samples with which weights are multiplied unpacked, where the CPU has code for it.
     ///
-    /// Each four samples read the weights again, and where they are summed along lines transpose them again, so that packing
-    /// them once is faster from some number on. GFLOP/s unpacked and packed, f32, two threads of a Zen 3 CPU, by
+    /// Each four samples read the weights again, from cache, and where they are summed along lines transpose them again, so that
+    /// packing them once is faster from some number on. That number depends on the layer; a limit is the last at which
+    /// unpacked is faster, or nearly as fast, in all of these. GFLOP/s unpacked and packed, f32, two threads of a Zen 3 CPU, by
     /// `cargo test --release -p spillbench-kernels -- --ignored --nocapture unpacked_beside_packed`:
     ///
     /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
@@ -29,22 +30,24 @@ impl Operation {
     /// | 8 | 56.5, 58.4 | 62.4, 53.3 | 47.6, 46.1 | 57.9, 31.6 |
     /// | 9 | 50.8, 61.5 | 52.6, 55.9 | 36.9, 52.1 | 47.3, 30.1 |
     /// | 16 | 54.0, 67.5 | 56.8, 93.1 | 49.5, 78.3 | 71.4, 58.7 |
-    pub(crate) const fn few_samples(self) -> usize {
+    const fn few_samples(self) -> usize {
         match self {
             Self::Forward => 4,
             Self::InputError => 8,
             Self::Gradient => 0,
         }
     }
+
+    /// The code that multiplies `rows` samples with unpacked weights, where that is how they are multiplied.
+    pub(crate) fn straight<T: Element>(self, kernel: &Kernel, rows: usize) -> Option<&Straight<T>> {
+        T::straight(kernel).filter(|_| rows <= self.few_samples())
+    }
 }
 
 /// The code that computes `operation` with `rows` samples, for the manifest.
 pub fn kernel_name(operation: Operation, rows: usize) -> &'static str {
     let kernel = Kernel::of_this_cpu();
-    match f32::straight(kernel) {
-        Some(straight) if rows <= operation.few_samples() => straight.name,
-        _ => kernel.name,
-    }
+    operation.straight::<f32>(kernel, rows).map_or(kernel.name, |straight| straight.name)
 }
 
 #[cfg(test)]

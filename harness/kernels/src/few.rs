@@ -1,4 +1,4 @@
-//! A product of few samples with a panel that is read where it lies, each part of it once.
+//! A product of few samples with a panel that is read where it lies: from memory once, from cache for every four samples.
 
 use crate::micro::{Kernel, Samples, Straight};
 use crate::parallel::{ENOUGH_TILES, for_each_tile, part};

@@ -53,10 +53,8 @@ pub(crate) fn multiply_samples<R: Right>(
     right: &R,
     finish: impl Fn(Finished) + Sync,
 ) {
-    match R::Element::straight(kernel) {
-        Some(straight) if samples.rows <= R::OPERATION.few_samples() => {
-            few::multiply(kernel, straight, samples, columns, right, finish);
-        }
-        _ => strip::multiply(kernel, samples, columns, right, finish),
+    match R::OPERATION.straight(kernel, samples.rows) {
+        Some(straight) => few::multiply(kernel, straight, samples, columns, right, finish),
+        None => strip::multiply(kernel, samples, columns, right, finish),
     }
 }

@@ -133,7 +133,7 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
-    /// A file or folder of the store could not be created, opened or resized.
+    /// An operation on a file or folder of the store failed, other than one that moves an extent.
     #[error("cannot {operation} {path}: {cause}{}", remedy(cause))]
     File {
         /// What was attempted, as in "cannot … PATH".

@@ -47,7 +47,7 @@ pub(crate) struct Recovered {
 /// if there is none. Records that are corrupt are passed over.
 ///
 /// # Errors
-/// [`StorageError::File`] if one cannot be read, [`StorageError::OtherGeneration`] if one is of another format.
+/// [`StorageError::File`] if one cannot be read, [`StorageError::OtherGeneration`] if one has the name of another format.
 pub fn last_payload(dir: &Path) -> Result<Option<Vec<u8>>, StorageError> {
     for number in numbers(dir)? {
         if let Ok(record) = decode(&read(&path(dir, number))?) {
@@ -145,6 +145,8 @@ impl Records {
             let numbers: Vec<u64> = corrupt[..lost].iter().map(|(number, _)| *number).collect();
             return Err(self.give_up(&numbers, |standing| self.corrupt(*number, rot, standing)));
         }
+        // What is about to be removed is not needed only if the name of what came after it survives a power cut.
+        sync_folder(&self.dir)?;
         let kept: Vec<Generation> = sound.drain(..sound.len().min(usize::from(self.keep))).collect();
         let beyond = sound.iter().map(|generation| generation.number);
         // Nobody can go back to a corrupt one either.

@@ -113,7 +113,8 @@ impl Link {
         drop(jobs);
     }
 
-    /// Counts a request of `job` that moved `bytes`; `again` if the rest of it will be issued again, or if it was.
+    /// Counts a request of `job` that moved `bytes`; `again` if the rest of it will be issued again, or
+    /// if it belongs to a second read.
     pub(crate) fn count(&self, job: &Job, bytes: u32, again: bool) {
         self.tally.requests.fetch_add(1, Ordering::Relaxed);
         self.tally.retries.fetch_add(u64::from(again), Ordering::Relaxed);

@@ -13,7 +13,7 @@ use spillbench_schema::{
 
 use super::{median, rate, rounded};
 
-/// Samples of a product. Below 16, those from which on other code computes one, or the last before.
+/// Samples of a product: 4 and 8 are the most that the kernels multiply with unpacked weights, forward and backward.
 const ROWS: [usize; 9] = [1, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// Widths of square layers: in the nearest cache, in the last one, and in memory, as panels of usual sizes.

@@ -42,8 +42,8 @@ pub struct GenerationsConfig {
     /// `local_loss`), the next step at which they hold none.
     #[schemars(range(min = 1))]
     pub every: u64,
-    /// The last generations that stay whole on disk. Where one is lost to corruption, the run goes on from the newest
-    /// that is sound. The extents take their space on disk once for each, and once more.
+    /// The last generations that stay whole on disk. Where one is lost to corruption, the next run goes on from the
+    /// newest that is sound. The extents take their space on disk once for each, and once more.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 16))]
     pub keep: u8,

@@ -1,9 +1,9 @@
 //! Times each product of a linear layer on these kernels beside the crate `gemm`, the product under candle's CPU backend,
 //! by layer and batch: what a library would give instead.
 //!
-//! `products [--threads N] [--seconds S] [--rounds R] [LAYER…]` prints a table of GFLOP/s, medians of R rounds in which
-//! the two take turns of S seconds. A layer is called `units×inputs` (with an `x`). Sums have no bias and no activation
-//! in `gemm`, and its update is the folded one: W += factor·dzᵀ·x.
+//! `products [LAYER…]` prints a table of GFLOP/s on all cores, medians of rounds in which the two take turns. A layer is
+//! called `units×inputs` (with an `x`). Sums have no bias and no activation in `gemm`, and its update is the folded one:
+//! W += factor·dzᵀ·x.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -13,21 +13,15 @@ use spillbench_kernels::{Chunk, OutputActivation, Panel, forward, input_error, u
 
 /// `(units, inputs)`; one of them is a panel of a larger layer.
 const LAYERS: [(usize, usize); 5] = [(1024, 784), (1024, 1024), (4096, 4096), (512, 8192), (8192, 8192)];
+/// How long a product is timed in each round.
+const SECONDS: f64 = 0.2;
+const ROUNDS: usize = 3;
 const BATCHES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];
 const OPERATIONS: [&str; 3] = ["forward", "input error", "update"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut threads, mut seconds, mut rounds, mut names) = (2, 0.2, 3, Vec::new());
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
-        match argument.as_str() {
-            "--threads" => threads = value()?.parse()?,
-            "--seconds" => seconds = value()?.parse()?,
-            "--rounds" => rounds = value()?.parse()?,
-            _ => names.push(argument),
-        }
-    }
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let threads = std::thread::available_parallelism()?.get();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     println!("layer       batch  product       own   gemm  ratio");
     for (units, inputs) in LAYERS {
@@ -39,11 +33,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let mut layer = Layer::new(units, inputs, batch);
             for (operation, label) in OPERATIONS.into_iter().enumerate() {
                 let mut rates = [Vec::new(), Vec::new()];
-                for _ in 0..rounds.max(1) {
+                for _ in 0..ROUNDS {
                     let own = |layer: &mut Layer| layer.own(operation);
                     let theirs = |layer: &mut Layer| layer.gemm(operation, threads);
-                    rates[0].push(pool.install(|| layer.rate(seconds, own)));
-                    rates[1].push(pool.install(|| layer.rate(seconds, theirs)));
+                    rates[0].push(pool.install(|| layer.rate(own)));
+                    rates[1].push(pool.install(|| layer.rate(theirs)));
                 }
                 let [own, theirs] = rates.map(median);
                 println!(
@@ -89,11 +83,11 @@ impl Layer {
         Self { panel, batch, params: numbers(panel.parameters()), x, y, dz, dx }
     }
 
-    /// GFLOP/s of `product` over at least `seconds`, once warm.
-    fn rate(&mut self, seconds: f64, product: impl Fn(&mut Self)) -> f64 {
+    /// GFLOP/s of `product` over at least [`SECONDS`], once warm.
+    fn rate(&mut self, product: impl Fn(&mut Self)) -> f64 {
         product(self);
         let (start, mut done) = (Instant::now(), 0.0);
-        while done == 0.0 || start.elapsed().as_secs_f64() < seconds {
+        while done == 0.0 || start.elapsed().as_secs_f64() < SECONDS {
             product(self);
             done += 1.0;
         }

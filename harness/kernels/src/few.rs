@@ -8,6 +8,10 @@ use crate::workspace::with_workspace;
 /// Most columns of a tile: the sums of few samples, and as much scratch, stay in the second-level cache.
 const MOST_COLUMNS: usize = 1024;
 
+/// Columns that a tile keeps where there would be too few tiles, if rows are lines: in shorter runs they would come more
+/// slowly from memory.
+const LEAST_RUN: usize = 256;
+
 /// Until there are so many, samples cost nothing beside the panel's way from memory.
 const FREE_ROWS: usize = 4;
 
@@ -22,7 +26,8 @@ pub(crate) fn multiply<R: Right>(
 ) {
     let rows = samples.rows;
     let strips = columns.div_ceil(kernel.width);
-    let enough = ENOUGH_TILES.min(columns.div_ceil(R::LEAST_COLUMNS));
+    let least = if R::COLUMNS_ARE_LINES { 1 } else { LEAST_RUN };
+    let enough = ENOUGH_TILES.min(columns.div_ceil(least));
     let tiles = columns.div_ceil(MOST_COLUMNS).max(enough).min(strips);
     for_each_tile(tiles, 2 * rows.max(FREE_ROWS) * columns * samples.depth, |tile| {
         let strips = part(strips, tiles, tile);
@@ -30,7 +35,11 @@ pub(crate) fn multiply<R: Right>(
         let width = strips.len() * kernel.width;
         with_workspace(|workspace| {
             let (sums, scratch) = (workspace.sums.get(rows * width), workspace.right.get(rows * width));
-            right.multiply_few(straight, samples, columns.clone(), sums, scratch, width);
+            if R::COLUMNS_ARE_LINES {
+                straight.multiply_along(samples, right.lines(), columns.clone(), sums, width);
+            } else {
+                straight.multiply_across(samples, right.lines(), columns.clone(), sums, scratch, width);
+            }
             finish(Finished { rows: 0..rows, columns, sums, width });
         });
     });

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::activation::{OutputActivation, activate};
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Matrix, Region, Samples, Straight};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -74,8 +74,7 @@ pub(crate) struct Transposed<'a, T> {
 impl<T: Element> Right for Transposed<'_, T> {
     type Element = T;
     const OPERATION: Operation = Operation::Forward;
-    // A column of Wᵀ is one run.
-    const LEAST_COLUMNS: usize = 1;
+    const COLUMNS_ARE_LINES: bool = true;
 
     fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
@@ -87,17 +86,8 @@ impl<T: Element> Right for Transposed<'_, T> {
         Region::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 
-    fn multiply_few(
-        &self,
-        straight: &Straight<T>,
-        samples: Samples,
-        units: Range<usize>,
-        sums: &mut [f32],
-        _: &mut [f32],
-        stride: usize,
-    ) {
-        let matrix = Matrix { values: self.weights, stride: self.inputs };
-        straight.multiply_along(samples, matrix, units, sums, stride);
+    fn lines(&self) -> Matrix<'_, T> {
+        Matrix { values: self.weights, stride: self.inputs }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Matrix, Region, Samples, Straight};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -76,7 +76,7 @@ pub(crate) struct Rows<'a, T> {
 impl<T: Element> Right for Rows<'_, T> {
     type Element = T;
     const OPERATION: Operation = Operation::InputError;
-    const LEAST_COLUMNS: usize = 256;
+    const COLUMNS_ARE_LINES: bool = false;
 
     fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
@@ -88,17 +88,8 @@ impl<T: Element> Right for Rows<'_, T> {
         Region::new(source.as_ptr(), self.inputs, units.len(), inputs.len())
     }
 
-    fn multiply_few(
-        &self,
-        straight: &Straight<T>,
-        samples: Samples,
-        inputs: Range<usize>,
-        sums: &mut [f32],
-        scratch: &mut [f32],
-        stride: usize,
-    ) {
-        let matrix = Matrix { values: self.weights, stride: self.inputs };
-        straight.multiply_across(samples, matrix, inputs, sums, scratch, stride);
+    fn lines(&self) -> Matrix<'_, T> {
+        Matrix { values: self.weights, stride: self.inputs }
     }
 }
 

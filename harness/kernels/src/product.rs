@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Region, Samples, Straight};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples};
 use crate::{few, strip};
 
 /// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
@@ -24,8 +24,8 @@ pub(crate) trait Right: Sync {
     /// What the product is for.
     const OPERATION: Operation;
 
-    /// Fewest columns of a tile for few samples: in shorter runs it would come more slowly from memory.
-    const LEAST_COLUMNS: usize;
+    /// Whether its columns are lines in memory; else its rows are.
+    const COLUMNS_ARE_LINES: bool;
 
     /// Packs a block of it, strip by strip.
     fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
@@ -33,16 +33,8 @@ pub(crate) trait Right: Sync {
     /// Where that block is.
     fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
 
-    /// Multiplies few samples with some of its columns. Rows of `sums`, and of `scratch`, are `stride` apart.
-    fn multiply_few(
-        &self,
-        straight: &Straight<Self::Element>,
-        samples: Samples,
-        columns: Range<usize>,
-        sums: &mut [f32],
-        scratch: &mut [f32],
-        stride: usize,
-    );
+    /// Those lines.
+    fn lines(&self) -> Matrix<'_, Self::Element>;
 }
 
 /// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.

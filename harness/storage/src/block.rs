@@ -27,24 +27,8 @@ impl Block {
     /// Maps `len` zeroed bytes; `len` is a positive multiple of the page size.
     pub(crate) fn map(len: usize) -> io::Result<Self> {
         assert!(len > 0, "an empty block cannot be mapped");
-        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other memory.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).expect("mmap does not return address 0 without MAP_FIXED");
-        let block = Self { start, len, registration: AtomicU32::new(Self::UNREGISTERED) };
-        block.prefer_huge_pages();
-        Ok(block)
+        let start = if len < HUGE_PAGE || cfg!(miri) { map_pages(len)? } else { map_huge_pages(len)? };
+        Ok(Self { start, len, registration: AtomicU32::new(Self::UNREGISTERED) })
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -70,15 +54,47 @@ impl Block {
     pub(crate) fn set_registration(&self, index: Option<u32>) {
         self.registration.store(index.unwrap_or(Self::UNREGISTERED), Ordering::Relaxed);
     }
+}
 
-    /// Fewer, larger pages make pinning for I/O and walking in products cheaper. Advice: a refusal changes nothing.
-    fn prefer_huge_pages(&self) {
-        const HUGE_PAGE: usize = 2 << 20;
-        if self.len >= HUGE_PAGE && !cfg!(miri) {
-            // SAFETY: the range is exactly this block's own mapping, and the advice does not change its contents.
-            unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
-        }
+/// What the kernel calls a transparent huge page.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// A fresh mapping.
+fn map_pages(len: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other memory.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
     }
+    Ok(NonNull::new(start.cast()).expect("mmap does not return address 0 without MAP_FIXED"))
+}
+
+/// A fresh mapping that begins where a huge page may, so that all of it but a rest at its end can be huge pages. A
+/// request for bytes in one of them is one segment to the device; small pages are one segment each, and of those a
+/// device's queue holds few. Products look up fewer addresses.
+fn map_huge_pages(len: usize) -> io::Result<NonNull<u8>> {
+    let mapped = map_pages(len + HUGE_PAGE)?;
+    let before = mapped.align_offset(HUGE_PAGE);
+    // SAFETY: `before` is less than a huge page, which is how much longer than `len` the mapping is.
+    let start = unsafe { mapped.add(before) };
+    for (from, unused) in [(mapped, before), (unsafe { start.add(len) }, HUGE_PAGE - before)] {
+        // SAFETY: part of the mapping made here, outside the block, which nobody has seen.
+        let result = if unused > 0 { unsafe { libc::munmap(from.as_ptr().cast(), unused) } } else { 0 };
+        debug_assert_eq!(result, 0, "unmapping the ends of a mapping cannot fail");
+    }
+    // SAFETY: the range is what is left of the mapping, and the advice does not change its contents. A refusal changes
+    // nothing.
+    unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+    Ok(start)
 }
 
 impl Drop for Block {
@@ -101,5 +117,22 @@ mod tests {
         assert!(block.bytes_mut().iter().all(|byte| *byte == 0));
         block.bytes_mut()[3 * 4096 - 1] = 7;
         assert_eq!(block.bytes_mut()[3 * 4096 - 1], 7);
+    }
+
+    #[test]
+    fn a_block_of_a_huge_page_or_more_begins_where_one_may_and_maps_no_more_than_it_holds() {
+        let mapped = || {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+            4096 * status.split(' ').next().unwrap().parse::<usize>().unwrap()
+        };
+        let before = mapped();
+        let mut blocks: Vec<_> = (0..64).map(|_| Block::map(HUGE_PAGE + 4096).unwrap()).collect();
+        let more = mapped() - before;
+        // Other tests map as well: without the ends cut off it would be twice as much.
+        assert!(more < 64 * (HUGE_PAGE + HUGE_PAGE / 2), "{more}");
+        for block in &mut blocks {
+            assert_eq!(block.start().as_ptr().addr() % HUGE_PAGE, 0);
+            *block.bytes_mut().last_mut().unwrap() = 7;
+        }
     }
 }

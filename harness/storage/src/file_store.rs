@@ -11,12 +11,13 @@ use crate::exclusive::Takers;
 use crate::extent::ExtentTable;
 use crate::faulty::{Fault, FaultyDevice};
 use crate::generation::Records;
-use crate::io_thread::{IoThread, Work};
+use crate::io_thread::IoThread;
 use crate::layout::Layout;
 use crate::link::{Job, Link};
 use crate::pool::{Contents, Pool};
 use crate::slots::Slots;
 use crate::store::Arrival;
+use crate::work::Work;
 use crate::{Access, Counters, ExtentId, Panel, ReadTicket, StorageError, Store};
 
 /// A store over one file. `M` names how bytes are moved, as in [`crate::DirectStore`]; everything else (memory,

@@ -9,16 +9,13 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::checksum::checksum;
+use crate::StorageError;
 use crate::device::{Completion, Device, Request, Wait};
-use crate::generation::Records;
-use crate::layout::Layout;
 use crate::link::{Job, Link};
 use crate::order::{Lane, WriteOrder};
 use crate::pool::Pool;
-use crate::slots::Slots;
 use crate::transfer::{Piece, Progress, Transfer};
-use crate::{Standing, StorageError};
+use crate::work::Work;
 
 /// The thread's state. The device comes first, so that on any way out it is dropped, and has let go of all memory,
 /// before the jobs that own the memory are.
@@ -29,6 +26,10 @@ pub(crate) struct IoThread {
     in_flight_count: usize,
     /// Indices into `running` of jobs with pieces to issue, oldest first.
     ready: VecDeque<usize>,
+    /// Indices into `running` of jobs whose checksum is to be computed, oldest first: reads that have arrived, for whom
+    /// somebody waits, and writes.
+    arrived: VecDeque<usize>,
+    to_sum: VecDeque<usize>,
     lanes: Vec<Lane>,
     writes: WriteOrder,
     /// While a generation is committed, what came after it.
@@ -36,16 +37,6 @@ pub(crate) struct IoThread {
     work: Work,
     pool: Arc<Pool>,
     link: Arc<Link>,
-}
-
-/// What the thread works on.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub layout: Layout,
-    pub slots: Slots,
-    pub checksums: bool,
-    /// Of generations, where they can be committed.
-    pub records: Option<Records>,
 }
 
 /// A job being transferred.
@@ -58,6 +49,8 @@ struct Running {
     sequence: u64,
     /// What a read gets is read for the second time.
     second: bool,
+    /// Of a write, whether its checksum is known, or none is kept.
+    summed: bool,
 }
 
 /// A request with the device; its token is its index.
@@ -87,6 +80,8 @@ impl IoThread {
             in_flight: (0..work.layout.queue_depth).map(|_| None).collect(),
             in_flight_count: 0,
             ready: VecDeque::new(),
+            arrived: VecDeque::new(),
+            to_sum: VecDeque::new(),
             lanes: work.layout.extents.iter().map(|_| Lane::default()).collect(),
             writes: WriteOrder::default(),
             held: None,
@@ -110,9 +105,15 @@ impl IoThread {
             if closing && self.running.iter().all(Option::is_none) {
                 return;
             }
-            if let Err(cause) = self.device.reap(Wait::Yes, &mut completions) {
+            // The device has what it can be given, so there is time for checksums until it answers.
+            let sums = !self.arrived.is_empty() || !self.to_sum.is_empty();
+            let wait = if sums { Wait::No } else { Wait::Yes };
+            if let Err(cause) = self.device.reap(wait, &mut completions) {
                 // Nothing in flight can be waited for any more: dropping the device settles it.
                 return self.fail(self.work.layout.device_error(cause));
+            }
+            if completions.is_empty() {
+                self.sum_one();
             }
             for completion in completions.drain(..) {
                 self.complete(completion);
@@ -167,13 +168,21 @@ impl IoThread {
             let offset = self.work.layout.offset(extent, slot);
             let length = self.work.layout.extents[extent].padded_bytes();
             let transfer = Transfer::new(length, self.work.layout.chunk_bytes);
-            self.start(Running { job, transfer, offset, sequence, second: false });
+            let summed = !self.work.checksums || !matches!(job, Job::Write { .. });
+            self.start(Running { job, transfer, offset, sequence, second: false, summed });
         }
     }
 
     fn start_syncs(&mut self) {
         while let Some(job) = self.writes.next_sync() {
-            self.start(Running { job, transfer: Transfer::sync(), offset: 0, sequence: 0, second: false });
+            self.start(Running {
+                job,
+                transfer: Transfer::sync(),
+                offset: 0,
+                sequence: 0,
+                second: false,
+                summed: true,
+            });
         }
     }
 
@@ -185,13 +194,20 @@ impl IoThread {
             self.running.push(None);
             self.running.len() - 1
         });
+        if !running.summed {
+            self.to_sum.push_back(index);
+        }
         self.running[index] = Some(running);
         self.ready.push_back(index);
     }
 
-    /// Keeps the device busy: issues pieces, oldest job first, until the queue is full.
+    /// Keeps the device busy: issues pieces, oldest job first, until it has enough.
     fn issue(&mut self) {
-        while !self.link.has_failed() && self.in_flight_count < self.work.layout.queue_depth {
+        let ready = self.ready.iter().filter_map(|index| self.running[*index].as_ref());
+        let asked =
+            self.in_flight_count as u64 + ready.map(|running| running.transfer.pieces_left()).sum::<u64>();
+        let most = at_device(asked, self.work.layout.queue_depth);
+        while !self.link.has_failed() && self.in_flight_count < most {
             let Some(&index) = self.ready.front() else { return };
             let piece = self.running[index].as_mut().and_then(|running| running.transfer.next());
             match piece {
@@ -255,17 +271,44 @@ impl IoThread {
     /// Answers a job if nothing of it is left to do.
     fn finish(&mut self, index: usize) {
         let Some(running) = &self.running[index] else { return };
-        let over =
-            if self.link.has_failed() { running.transfer.is_idle() } else { running.transfer.is_done() };
-        if !over {
+        let failed = self.link.has_failed();
+        if !(if failed { running.transfer.is_idle() } else { running.transfer.is_done() }) {
             return;
         }
         self.ready.retain(|ready| *ready != index);
-        let sums = if self.link.has_failed() { None } else { self.work.mismatch(&running.job) };
-        if sums.is_some() && !running.second {
-            return self.read_again(index);
+        if failed || !self.work.verifies(&running.job) {
+            if failed || running.summed {
+                self.conclude(index, None);
+            }
+        } else {
+            self.arrived.push_back(index);
         }
-        let Running { job, sequence, offset, .. } = self.running[index].take().expect("looked at above");
+    }
+
+    /// Computes one checksum: of what somebody waits for, if anything is.
+    fn sum_one(&mut self) {
+        if let Some(index) = self.arrived.pop_front() {
+            let running = self.running[index].as_ref().expect("a job that has arrived is running");
+            let sums = self.work.mismatch(&running.job);
+            if sums.is_some() && !running.second {
+                return self.read_again(index);
+            }
+            self.conclude(index, sums);
+        } else if let Some(index) = self.to_sum.pop_front() {
+            let running = self.running[index].as_mut().expect("a job to be summed is running");
+            running.summed = true;
+            self.work.sum(&running.job);
+            if running.transfer.is_done() {
+                self.conclude(index, None);
+            }
+        }
+    }
+
+    /// Answers a job of which nothing is under way any more. `sums`: what was written and what was read, where they
+    /// differ.
+    fn conclude(&mut self, index: usize, sums: Option<[u64; 2]>) {
+        let Running { job, sequence, offset, .. } =
+            self.running[index].take().expect("its caller looked at it");
         if let Some(extent) = job.extent() {
             self.lanes[extent].finished(&job);
         }
@@ -310,6 +353,8 @@ impl IoThread {
         let error = self.link.fail(error).clone();
         self.pool.fail(&error);
         self.ready.clear();
+        self.arrived.clear();
+        self.to_sum.clear();
         let waiting = self.lanes.iter_mut().flat_map(Lane::abandon);
         let mut abandoned: Vec<Job> = waiting.chain(self.writes.abandon()).collect();
         abandoned.extend(self.held.take().into_iter().flatten());
@@ -337,6 +382,14 @@ impl IoThread {
     }
 }
 
+/// How many of the requests `asked` for to have at the device: half. Some devices answer all that they have at once, and
+/// would idle until what they answered has been used and more is asked for.
+fn at_device(asked: u64, queue_depth: usize) -> usize {
+    /// That keep a device busy which works on several at a time.
+    const FEW: u64 = 4;
+    usize::try_from(asked.div_ceil(2).max(FEW)).map_or(queue_depth, |half| half.min(queue_depth))
+}
+
 impl Running {
     fn request(&self, token: u64, piece: Piece) -> Request {
         let (memory, registration) = match self.job.block() {
@@ -355,54 +408,5 @@ impl Running {
     }
 }
 
-impl Work {
-    /// The slot a starting job reads or writes.
-    fn slot(&mut self, extent: usize, job: &Job) -> u8 {
-        match job {
-            Job::Write { panel, .. } => {
-                let sum = self.checksums.then(|| checksum(panel.padded_bytes()));
-                self.slots.begin_write(extent, sum)
-            }
-            _ => self.slots.current(extent).slot,
-        }
-    }
-
-    /// What was written and what was read, if a read got other bytes.
-    fn mismatch(&self, job: &Job) -> Option<[u64; 2]> {
-        let Job::Read { extent, buffer, .. } = job else { return None };
-        let expected = self.slots.current(*extent).checksum.filter(|_| self.checksums)?;
-        let found = checksum(buffer.padded_bytes());
-        (found != expected).then_some([expected, found])
-    }
-
-    /// What is to be done when all bytes of a job have moved.
-    fn conclude(&mut self, job: &Job) -> Result<(), StorageError> {
-        match job {
-            // All writes before the commit are on stable storage, and none after it has started.
-            Job::Commit { payload, .. } => self.commit(payload),
-            Job::Read { .. } | Job::Write { .. } | Job::Sync { .. } => Ok(()),
-        }
-    }
-
-    fn commit(&mut self, payload: &[u8]) -> Result<(), StorageError> {
-        let Some(records) = &self.records else { return Ok(()) };
-        let generation = self.slots.next_generation();
-        records.write(&generation, payload)?;
-        self.slots.commit(generation).map_or(Ok(()), |oldest| records.remove(oldest))
-    }
-
-    /// The error for an extent that is not as it was written. Where an older generation is without it, those that hold
-    /// it are given up.
-    fn corrupt(&self, job: &Job, offset: u64, sums: [u64; 2]) -> StorageError {
-        let corruption = |standing| self.layout.corrupt_error(job, offset, sums, standing);
-        let (Some(extent), Some(records)) = (job.extent(), &self.records) else {
-            return corruption(Standing::NoGeneration);
-        };
-        match self.slots.holding_current(extent) {
-            (_, 0) => corruption(Standing::NoGeneration),
-            (holding, _) if holding.is_empty() => corruption(Standing::Since),
-            (holding, kept) if holding.len() == kept => corruption(Standing::AllHold),
-            (holding, _) => records.give_up(&holding, corruption),
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,7 @@ mod space;
 mod store;
 mod transfer;
 mod uring;
+mod work;
 
 pub use buffer::{Buffer, Panel};
 pub use direct::{Direct, DirectOptions, DirectStore};

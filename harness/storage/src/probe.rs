@@ -108,7 +108,8 @@ impl DiskProbe {
     /// # Panics
     /// Never: a new panel has one holder.
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
-        let ahead = (queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
+        // Half of what is asked for is at the device.
+        let ahead = (2 * queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
         let buffers = 2 * ahead + 4;
         let generations = KEPT;
         let capacity_bytes = buffers * EXTENT_BYTES;

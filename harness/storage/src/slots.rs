@@ -66,12 +66,19 @@ impl Slots {
     }
 
     /// Where to write an extent, which from now on is what reads get: its first slot that is free, so the same one again
-    /// until a commit.
-    pub(crate) fn begin_write(&mut self, extent: usize, checksum: Option<u64>) -> u8 {
+    /// until a commit. Its checksum is not known.
+    pub(crate) fn begin_write(&mut self, extent: usize) -> u8 {
         let is_free = |slot: &u8| self.kept.iter().all(|generation| !generation.uses(extent, *slot));
         let slot = (0..=self.keep).find(is_free).expect("there is one slot more than generations are kept");
-        self.current[extent] = Some(Version { slot, checksum });
+        self.current[extent] = Some(Version { slot, checksum: None });
         slot
+    }
+
+    /// The checksum of what was last written to an extent.
+    pub(crate) fn set_checksum(&mut self, extent: usize, checksum: u64) {
+        if let Some(version) = &mut self.current[extent] {
+            version.checksum = Some(checksum);
+        }
     }
 
     /// The generation to record when what reads get now is committed.
@@ -107,7 +114,9 @@ mod tests {
 
     /// Writes an extent; returns its slot.
     fn write(slots: &mut Slots, extent: usize, checksum: u64) -> u8 {
-        slots.begin_write(extent, Some(checksum))
+        let slot = slots.begin_write(extent);
+        slots.set_checksum(extent, checksum);
+        slot
     }
 
     fn commit(slots: &mut Slots) -> Option<u64> {

@@ -20,7 +20,8 @@ pub(crate) struct Piece {
 #[derive(Debug)]
 pub(crate) struct Transfer {
     length: u64,
-    chunk: u32,
+    /// Bytes of a piece, the last may have less.
+    piece: u32,
     /// Everything before has been cut into pieces.
     cut: u64,
     /// Pieces to be issued again.
@@ -43,20 +44,29 @@ pub(crate) enum Progress {
 }
 
 impl Transfer {
-    /// Moves `length` bytes in pieces of at most `chunk`.
-    pub(crate) const fn new(length: u64, chunk: u32) -> Self {
-        Self { length, chunk, cut: 0, again: VecDeque::new(), outstanding: 0 }
+    /// Moves `length` bytes in as few pieces of at most `chunk` as there can be, all of about one length: a small rest
+    /// would cost a request of its own. Both are multiples of [`ALIGNMENT`].
+    pub(crate) fn new(length: u64, chunk: u32) -> Self {
+        let pieces = length.div_ceil(u64::from(chunk)).max(1);
+        let piece = length.div_ceil(pieces).next_multiple_of(ALIGNMENT as u64);
+        Self { length, piece: piece as u32, cut: 0, again: VecDeque::new(), outstanding: 0 }
     }
 
     /// One piece without bytes.
     pub(crate) fn sync() -> Self {
         let again = VecDeque::from([Piece { start: 0, length: 0, attempts: 0 }]);
-        Self { length: 0, chunk: 0, cut: 0, again, outstanding: 0 }
+        Self { length: 0, piece: 0, cut: 0, again, outstanding: 0 }
     }
 
     /// Bytes to move in all.
     pub(crate) const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Pieces that are to be issued.
+    pub(crate) fn pieces_left(&self) -> u64 {
+        let uncut = (self.length - self.cut).div_ceil(u64::from(self.piece.max(1)));
+        self.again.len() as u64 + uncut
     }
 
     pub(crate) fn has_next(&self) -> bool {
@@ -66,7 +76,7 @@ impl Transfer {
     /// The next piece to issue.
     pub(crate) fn next(&mut self) -> Option<Piece> {
         let piece = self.again.pop_front().or_else(|| {
-            let length = u32::try_from(self.length - self.cut).unwrap_or(u32::MAX).min(self.chunk);
+            let length = u32::try_from(self.length - self.cut).unwrap_or(u32::MAX).min(self.piece);
             let piece = Piece { start: self.cut, length, attempts: 0 };
             self.cut += u64::from(length);
             (length > 0).then_some(piece)
@@ -124,11 +134,21 @@ mod tests {
     const PAGE: u32 = ALIGNMENT as u32;
 
     #[test]
-    fn an_extent_is_cut_into_chunks_and_a_rest() {
-        let mut transfer = Transfer::new(5 * 4096, 2 * PAGE);
-        let pieces: Vec<_> = std::iter::from_fn(|| transfer.next()).map(|p| (p.start, p.length)).collect();
-        assert_eq!(pieces, [(0, 2 * PAGE), (2 * 4096, 2 * PAGE), (4 * 4096, PAGE)]);
-        assert!(!transfer.is_done());
+    fn an_extent_is_cut_into_few_pieces_of_about_one_length() {
+        for (pages, chunk, expected) in
+            [(5, 2, vec![2, 2, 1]), (5, 4, vec![3, 2]), (9, 4, vec![3, 3, 3]), (3, 4, vec![3])]
+        {
+            let mut transfer = Transfer::new(pages * 4096, chunk * PAGE);
+            let mut start = 0;
+            for (index, pages) in expected.iter().enumerate() {
+                assert_eq!(transfer.pieces_left(), (expected.len() - index) as u64);
+                let piece = transfer.next().unwrap();
+                assert_eq!((piece.start, piece.length), (start, pages * PAGE));
+                start += u64::from(piece.length);
+            }
+            assert_eq!((transfer.pieces_left(), transfer.next()), (0, None));
+            assert!(!transfer.is_done());
+        }
     }
 
     #[test]

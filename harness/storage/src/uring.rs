@@ -212,7 +212,12 @@ fn has_capability(bit: u32) -> bool {
 /// The cheapest ring the kernel knows: completions are handled on the submitting thread and only when it asks.
 fn build_ring(entries: u32) -> io::Result<IoUring> {
     let mut newest = IoUring::builder();
-    newest.setup_clamp().setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
+    newest
+        .setup_clamp()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag();
     let mut older = IoUring::builder();
     older.setup_clamp().setup_coop_taskrun();
     let mut oldest = IoUring::builder();

@@ -53,15 +53,21 @@ impl DiskModel {
         }
     }
 
-    /// Bytes that are asked for at once, at most.
-    pub const fn in_flight(&self) -> u64 {
+    /// Bytes that the device has at once, at most.
+    const fn in_flight(&self) -> u64 {
         self.queue_depth as u64 * self.chunk
     }
 
-    /// Seconds a byte of a read or a write, where `waiting` bytes are asked for and `write_share` of those in flight are
+    /// Of `asked` bytes those that the store gives to the device: half of them, but a few requests, if there are as many.
+    pub fn at_device(&self, asked: f64) -> f64 {
+        const FEW: u64 = 4;
+        (asked / 2.0).max((FEW * self.chunk) as f64).min(self.in_flight() as f64)
+    }
+
+    /// Seconds a byte of a read or a write, where the device has `moving` bytes and `write_share` of those are
     /// to be written. Each takes its own time alone, longer or shorter by what the mix takes against taking turns.
-    pub fn seconds_per_byte(&self, waiting: u64, write_share: f64, write: bool) -> f64 {
-        let depth = waiting.div_ceil(self.chunk).clamp(1, self.queue_depth as u64) as f64;
+    pub fn seconds_per_byte(&self, moving: u64, write_share: f64, write: bool) -> f64 {
+        let depth = moving.div_ceil(self.chunk).clamp(1, self.queue_depth as u64) as f64;
         let seconds = |rates: &DiskRates, share| 1e-9 / rates.gb_per_s(share);
         let at = |share| {
             let points = self.depths.iter().map(|rates| (rates.queue_depth as f64, seconds(rates, share)));
@@ -77,5 +83,24 @@ impl DiskModel {
     pub fn seconds(&self, bytes: f64, write_share: f64) -> f64 {
         let each = |write| self.seconds_per_byte(self.in_flight(), write_share, write);
         bytes * ((1.0 - write_share) * each(false) + write_share * each(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DiskModel;
+
+    #[test]
+    fn the_device_has_half_of_what_is_asked_for_or_a_few_requests() {
+        let disk = DiskModel {
+            depths: Vec::new(),
+            queue_depth: 32,
+            chunk: 1000,
+            compute_share: 1.0,
+            disk_share: 1.0,
+        };
+        for (asked, expected) in [(24e3, 12e3), (6e3, 4e3), (100e3, 32e3)] {
+            assert_eq!(disk.at_device(asked), expected);
+        }
     }
 }

@@ -141,20 +141,21 @@ impl Store {
     /// Seconds until the job in service is done, where the disk keeps `share` of its rate; and seconds a byte.
     pub fn service(&self, disk: &DiskModel, share: f64) -> Option<(f64, f64)> {
         let head = self.queue.front()?;
-        let (mut waiting, mut written) = (0.0, 0.0);
+        let most = disk.at_device(self.queue.iter().map(|job| job.left).sum());
+        let (mut moving, mut written) = (0.0, 0.0);
         for job in &self.queue {
-            let bytes = job.left.min(disk.in_flight() as f64 - waiting);
-            waiting += bytes;
+            let bytes = job.left.min(most - moving);
+            moving += bytes;
             if job.is_write() {
                 written += bytes;
             }
-            if waiting >= disk.in_flight() as f64 {
+            if moving >= most {
                 break;
             }
         }
-        let share_of_writes = if waiting > 0.0 { written / waiting } else { 0.0 };
+        let share_of_writes = if moving > 0.0 { written / moving } else { 0.0 };
         let write = head.is_write();
-        let seconds_per_byte = disk.seconds_per_byte(waiting.ceil() as u64, share_of_writes, write) / share;
+        let seconds_per_byte = disk.seconds_per_byte(moving.ceil() as u64, share_of_writes, write) / share;
         Some((head.left * seconds_per_byte, seconds_per_byte))
     }
 

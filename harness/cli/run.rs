@@ -9,6 +9,7 @@ use spillbench_runner::{Display, Interrupt, Options, RunnerError, Style, TrialFo
 use spillbench_schema::{
     Machine, Prediction, Rates, Study, Trial,
     config::{DataConfig, DataSource},
+    machine::Speed,
 };
 
 use crate::{
@@ -72,8 +73,8 @@ fn rates(
     Ok(machine::rates(trial, place, machine, spillbench_engine::cores())?.rates)
 }
 
-/// What the cost model says of a trial that is about to run, at the machine's speed of this moment; where that cannot be
-/// measured, as it was probed.
+/// What the cost model says of a trial that is about to run, at the speed that the machine's speed of this moment lets
+/// expect over the trial; where that cannot be measured, as it was probed.
 fn prediction(trial: &Trial, place: &TrialFolder, rates: &Rates, machine: &Machine) -> Option<Prediction> {
     let plan = spillbench_engine::open_plan(trial, rates).ok()?;
     let state = place.state(trial);
@@ -83,11 +84,12 @@ fn prediction(trial: &Trial, place: &TrialFolder, rates: &Rates, machine: &Machi
             eprintln!("predicted at the probed speed, as that of the moment is not to be had: {error}");
         })
         .ok();
-    let machine = match &speed {
-        Some(speed) => machine.clone().at(speed),
-        None => machine.clone(),
+    let at = |speed: Option<Speed>| {
+        let then = speed.map(|speed| machine.clone().at(&speed));
+        spillbench_schedule::project(&plan, &trial.config, then.as_ref().unwrap_or(machine))
     };
-    Some(Prediction { speed, ..spillbench_schedule::project(&plan, &trial.config, &machine) })
+    let seconds = at(speed).time_to_finish_s;
+    Some(Prediction { speed, ..at(speed.map(|speed| speed.over(seconds))) })
 }
 
 /// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets

@@ -62,7 +62,8 @@ pub struct StepShares {
 pub struct Prediction {
     /// Name of the machine it is for.
     pub machine: String,
-    /// How fast the machine was just before the trial, by which its rates are taken; none: as it was described.
+    /// How fast the machine was just before the trial, from which its rates in the trial are expected ([`Speed::over`]);
+    /// none: as it was described.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed: Option<Speed>,
     /// How it was made.

@@ -66,6 +66,11 @@ pub(crate) trait Device {
     /// then nobody else touches the memory of a read, and nobody writes to the memory of a write.
     unsafe fn submit(&mut self, request: Request) -> io::Result<()>;
 
+    /// Hands over what was submitted, where that is put off until [`Device::reap`].
+    fn start(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Appends the completions that have arrived.
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
 

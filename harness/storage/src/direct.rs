@@ -27,7 +27,7 @@ pub enum Direct {}
 pub struct DirectOptions {
     /// The most bytes of memory for panels, each rounded up to [`ALIGNMENT`].
     pub capacity_bytes: u64,
-    /// The most requests in flight, 1 to 1024.
+    /// The most requests in flight, 1 to 1024; half of those asked for are.
     pub queue_depth: usize,
     /// The most bytes of one request: a multiple of [`ALIGNMENT`], at most 1 GiB.
     pub chunk_bytes: u64,
@@ -44,7 +44,7 @@ pub struct DirectOptions {
 }
 
 impl DirectOptions {
-    /// Requests of 1 MiB, 32 in flight, buffers registered, checksums, no generations.
+    /// Requests of 1 MiB, at most 32 in flight, buffers registered, checksums, no generations.
     pub const fn new(capacity_bytes: u64) -> Self {
         Self {
             capacity_bytes,

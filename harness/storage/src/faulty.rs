@@ -78,6 +78,10 @@ impl Device for FaultyDevice {
         unsafe { self.inner.submit(request) }
     }
 
+    fn start(&mut self) -> io::Result<()> {
+        self.inner.start()
+    }
+
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         let wait = if self.invented.is_empty() { wait } else { Wait::No };
         completions.append(&mut self.invented);

@@ -10,6 +10,7 @@ use crate::device::{Device, Waker};
 use crate::exclusive::Takers;
 use crate::extent::ExtentTable;
 use crate::faulty::{Fault, FaultyDevice};
+use crate::file_state::FileState;
 use crate::generation::Records;
 use crate::io_thread::IoThread;
 use crate::layout::Layout;
@@ -17,7 +18,6 @@ use crate::link::{Job, Link};
 use crate::pool::{Contents, Pool};
 use crate::slots::Slots;
 use crate::store::Arrival;
-use crate::work::Work;
 use crate::{Access, Counters, ExtentId, Panel, ReadTicket, StorageError, Store};
 
 /// A store over one file. `M` names how bytes are moved, as in [`crate::DirectStore`]; everything else (memory,
@@ -92,8 +92,12 @@ impl<M> FileStore<M> {
             queue_depth: parts.queue_depth,
         };
         let generations = parts.records.is_some();
-        let work =
-            Work { layout, slots: parts.slots, checksums: parts.checks.checksums, records: parts.records };
+        let state = FileState {
+            layout,
+            slots: parts.slots,
+            checksums: parts.checks.checksums,
+            records: parts.records,
+        };
         let (started, starting) = sync_channel(1);
         let thread = thread::Builder::new().name("storage-io".to_owned()).spawn({
             let (pool, link, fault) = (Arc::clone(&pool), Arc::clone(&link), parts.checks.fault);
@@ -101,7 +105,7 @@ impl<M> FileStore<M> {
                 Ok(device) => {
                     let device = FaultyDevice::around(device, fault);
                     drop(started.send(Ok(())));
-                    IoThread::new(device, work, pool, link).run();
+                    IoThread::new(device, state, pool, link).run();
                 }
                 Err(error) => drop(started.send(Err(error))),
             }

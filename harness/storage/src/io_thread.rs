@@ -1,6 +1,8 @@
 //! The thread that owns the device: takes jobs, keeps them in order, cuts them into requests, answers.
 //!
 //! Jobs on one extent run in the order they came, except that reads run together; jobs on different extents overlap.
+//! The device comes first: it gets what it can be given before a checksum is computed, one at a time, of what has been read
+//! or is being written. A job is done when its bytes have moved and its checksum is known and right.
 //! Memory given to the device belongs to this thread until its completion is reaped. The first failed operation
 //! ends the store: what is queued is answered with that error, what is in flight is waited for.
 
@@ -11,11 +13,11 @@ use std::sync::Arc;
 
 use crate::StorageError;
 use crate::device::{Completion, Device, Request, Wait};
+use crate::file_state::FileState;
 use crate::link::{Job, Link};
 use crate::order::{Lane, WriteOrder};
 use crate::pool::Pool;
 use crate::transfer::{Piece, Progress, Transfer};
-use crate::work::Work;
 
 /// The thread's state. The device comes first, so that on any way out it is dropped, and has let go of all memory,
 /// before the jobs that own the memory are.
@@ -26,15 +28,15 @@ pub(crate) struct IoThread {
     in_flight_count: usize,
     /// Indices into `running` of jobs with pieces to issue, oldest first.
     ready: VecDeque<usize>,
-    /// Indices into `running` of jobs whose checksum is to be computed, oldest first: reads that have arrived, for whom
-    /// somebody waits, and writes.
-    arrived: VecDeque<usize>,
-    to_sum: VecDeque<usize>,
+    /// Indices into `running` of jobs whose bytes have moved and that wait for their checksum, oldest first.
+    moved: VecDeque<usize>,
+    /// Those of writes under way whose checksum is not known, oldest first.
+    unsummed: VecDeque<usize>,
     lanes: Vec<Lane>,
     writes: WriteOrder,
     /// While a generation is committed, what came after it.
     held: Option<VecDeque<Job>>,
-    work: Work,
+    file: FileState,
     pool: Arc<Pool>,
     link: Arc<Link>,
 }
@@ -49,8 +51,6 @@ struct Running {
     sequence: u64,
     /// What a read gets is read for the second time.
     second: bool,
-    /// Of a write, whether its checksum is known, or none is kept.
-    summed: bool,
 }
 
 /// A request with the device; its token is its index.
@@ -73,19 +73,19 @@ impl Drop for Farewell {
 }
 
 impl IoThread {
-    pub(crate) fn new(device: Box<dyn Device>, work: Work, pool: Arc<Pool>, link: Arc<Link>) -> Self {
+    pub(crate) fn new(device: Box<dyn Device>, file: FileState, pool: Arc<Pool>, link: Arc<Link>) -> Self {
         Self {
             device,
             running: Vec::new(),
-            in_flight: (0..work.layout.queue_depth).map(|_| None).collect(),
+            in_flight: (0..file.layout.queue_depth).map(|_| None).collect(),
             in_flight_count: 0,
             ready: VecDeque::new(),
-            arrived: VecDeque::new(),
-            to_sum: VecDeque::new(),
-            lanes: work.layout.extents.iter().map(|_| Lane::default()).collect(),
+            moved: VecDeque::new(),
+            unsummed: VecDeque::new(),
+            lanes: file.layout.extents.iter().map(|_| Lane::default()).collect(),
             writes: WriteOrder::default(),
             held: None,
-            work,
+            file,
             pool,
             link,
         }
@@ -105,19 +105,22 @@ impl IoThread {
             if closing && self.running.iter().all(Option::is_none) {
                 return;
             }
-            // The device has what it can be given, so there is time for checksums until it answers.
-            let sums = !self.arrived.is_empty() || !self.to_sum.is_empty();
-            let wait = if sums { Wait::No } else { Wait::Yes };
+            let wait = if self.moved.is_empty() && self.unsummed.is_empty() { Wait::Yes } else { Wait::No };
             if let Err(cause) = self.device.reap(wait, &mut completions) {
                 // Nothing in flight can be waited for any more: dropping the device settles it.
-                return self.fail(self.work.layout.device_error(cause));
+                return self.fail(self.file.layout.device_error(cause));
             }
-            if completions.is_empty() {
-                self.sum_one();
+            if !completions.is_empty() {
+                for completion in completions.drain(..) {
+                    self.complete(completion);
+                }
+                // What they make room for goes to the device before any time goes into a checksum.
+                self.issue();
+                if let Err(cause) = self.device.start() {
+                    return self.fail(self.file.layout.device_error(cause));
+                }
             }
-            for completion in completions.drain(..) {
-                self.complete(completion);
-            }
+            self.sum_one();
         }
     }
 
@@ -164,29 +167,26 @@ impl IoThread {
     /// Starts what may start on an extent.
     fn start_waiting(&mut self, extent: usize) {
         while let Some((job, sequence)) = self.lanes[extent].next() {
-            let slot = self.work.slot(extent, &job);
-            let offset = self.work.layout.offset(extent, slot);
-            let length = self.work.layout.extents[extent].padded_bytes();
-            let transfer = Transfer::new(length, self.work.layout.chunk_bytes);
-            let summed = !self.work.checksums || !matches!(job, Job::Write { .. });
-            self.start(Running { job, transfer, offset, sequence, second: false, summed });
+            let slot = self.file.slot(extent, &job);
+            let offset = self.file.layout.offset(extent, slot);
+            let length = self.file.layout.extents[extent].padded_bytes();
+            let transfer = Transfer::new(length, self.file.layout.chunk_bytes);
+            let writes = matches!(job, Job::Write { .. });
+            let index = self.start(Running { job, transfer, offset, sequence, second: false });
+            if writes && self.file.checksums {
+                self.unsummed.push_back(index);
+            }
         }
     }
 
     fn start_syncs(&mut self) {
         while let Some(job) = self.writes.next_sync() {
-            self.start(Running {
-                job,
-                transfer: Transfer::sync(),
-                offset: 0,
-                sequence: 0,
-                second: false,
-                summed: true,
-            });
+            self.start(Running { job, transfer: Transfer::sync(), offset: 0, sequence: 0, second: false });
         }
     }
 
-    fn start(&mut self, running: Running) {
+    /// Returns the job's index.
+    fn start(&mut self, running: Running) -> usize {
         if let Some(block) = running.job.block() {
             self.device.register(block);
         }
@@ -194,11 +194,9 @@ impl IoThread {
             self.running.push(None);
             self.running.len() - 1
         });
-        if !running.summed {
-            self.to_sum.push_back(index);
-        }
         self.running[index] = Some(running);
         self.ready.push_back(index);
+        index
     }
 
     /// Keeps the device busy: issues pieces, oldest job first, until it has enough.
@@ -206,7 +204,7 @@ impl IoThread {
         let ready = self.ready.iter().filter_map(|index| self.running[*index].as_ref());
         let asked =
             self.in_flight_count as u64 + ready.map(|running| running.transfer.pieces_left()).sum::<u64>();
-        let most = at_device(asked, self.work.layout.queue_depth);
+        let most = at_device(asked, self.file.layout.queue_depth);
         while !self.link.has_failed() && self.in_flight_count < most {
             let Some(&index) = self.ready.front() else { return };
             let piece = self.running[index].as_mut().and_then(|running| running.transfer.next());
@@ -248,17 +246,17 @@ impl IoThread {
         // What is read for the second time was asked for once.
         let counted = if running.second { 0 } else { moved };
         self.link.count(&running.job, counted, again || running.second);
-        if again {
+        if again && !self.ready.contains(&index) {
             self.ready.push_front(index);
         }
         let place = running.offset + piece.start;
         let error = match progress {
             Progress::Failed { errno } => {
                 let cause = io::Error::from_raw_os_error(errno);
-                Some(self.work.layout.io_error(&running.job, place, piece.length, cause))
+                Some(self.file.layout.io_error(&running.job, place, piece.length, cause))
             }
             Progress::Stuck { offset } => {
-                Some(self.work.layout.stuck_error(&running.job, running.offset + offset, piece.length))
+                Some(self.file.layout.stuck_error(&running.job, running.offset + offset, piece.length))
             }
             Progress::Moved { .. } | Progress::Short { .. } => None,
         };
@@ -271,36 +269,36 @@ impl IoThread {
     /// Answers a job if nothing of it is left to do.
     fn finish(&mut self, index: usize) {
         let Some(running) = &self.running[index] else { return };
-        let failed = self.link.has_failed();
-        if !(if failed { running.transfer.is_idle() } else { running.transfer.is_done() }) {
+        if self.link.has_failed() {
+            if running.transfer.is_idle() {
+                self.conclude(index, None);
+            }
+            return;
+        }
+        if !running.transfer.is_done() {
             return;
         }
         self.ready.retain(|ready| *ready != index);
-        if failed || !self.work.verifies(&running.job) {
-            if failed || running.summed {
-                self.conclude(index, None);
-            }
+        let write = self.unsummed.iter().position(|unsummed| *unsummed == index);
+        if write.and_then(|at| self.unsummed.remove(at)).is_some()
+            || self.file.expected(&running.job).is_some()
+        {
+            self.moved.push_back(index);
         } else {
-            self.arrived.push_back(index);
+            self.conclude(index, None);
         }
     }
 
-    /// Computes one checksum: of what somebody waits for, if anything is.
+    /// Computes one checksum: of a job that waits for nothing else, or ahead of time, of one under way.
     fn sum_one(&mut self) {
-        if let Some(index) = self.arrived.pop_front() {
-            let running = self.running[index].as_ref().expect("a job that has arrived is running");
-            let sums = self.work.mismatch(&running.job);
-            if sums.is_some() && !running.second {
-                return self.read_again(index);
-            }
+        let moved = self.moved.pop_front();
+        let Some(index) = moved.or_else(|| self.unsummed.pop_front()) else { return };
+        let running = self.running[index].as_ref().expect("a job to be summed is running");
+        let sums = self.file.sum(&running.job);
+        if sums.is_some() && !running.second {
+            self.read_again(index);
+        } else if moved.is_some() {
             self.conclude(index, sums);
-        } else if let Some(index) = self.to_sum.pop_front() {
-            let running = self.running[index].as_mut().expect("a job to be summed is running");
-            running.summed = true;
-            self.work.sum(&running.job);
-            if running.transfer.is_done() {
-                self.conclude(index, None);
-            }
         }
     }
 
@@ -316,8 +314,8 @@ impl IoThread {
             self.writes.complete(sequence);
         }
         let result = self.link.check().and_then(|()| match sums {
-            Some(sums) => Err(self.work.corrupt(&job, offset, sums)),
-            None => self.work.conclude(&job),
+            Some(sums) => Err(self.file.corrupt(&job, offset, sums)),
+            None => self.file.conclude(&job),
         });
         if let Err(error) = &result {
             self.fail(error.clone());
@@ -329,7 +327,7 @@ impl IoThread {
     /// and not the disk.
     fn read_again(&mut self, index: usize) {
         let running = self.running[index].as_mut().expect("it was read once");
-        running.transfer = Transfer::new(running.transfer.length(), self.work.layout.chunk_bytes);
+        running.transfer = Transfer::new(running.transfer.length(), self.file.layout.chunk_bytes);
         running.second = true;
         self.ready.push_back(index);
     }
@@ -353,8 +351,8 @@ impl IoThread {
         let error = self.link.fail(error).clone();
         self.pool.fail(&error);
         self.ready.clear();
-        self.arrived.clear();
-        self.to_sum.clear();
+        self.moved.clear();
+        self.unsummed.clear();
         let waiting = self.lanes.iter_mut().flat_map(Lane::abandon);
         let mut abandoned: Vec<Job> = waiting.chain(self.writes.abandon()).collect();
         abandoned.extend(self.held.take().into_iter().flatten());
@@ -373,7 +371,7 @@ impl IoThread {
         match job {
             Job::Read { buffer, reply, .. } => drop(reply.send(result.map(|()| buffer))),
             Job::Sync { reply } => drop(reply.send(result)),
-            Job::Commit { reply, .. } => drop(reply.send(result.map(|()| self.work.slots.last_number()))),
+            Job::Commit { reply, .. } => drop(reply.send(result.map(|()| self.file.slots.last_number()))),
             Job::Write { panel, .. } => {
                 drop(panel);
                 self.pool.write_ends();
@@ -382,10 +380,11 @@ impl IoThread {
     }
 }
 
-/// How many of the requests `asked` for to have at the device: half. Some devices answer all that they have at once, and
-/// would idle until what they answered has been used and more is asked for.
+/// How many of the requests `asked` for to have at the device: half, but a few, and no more than the queue holds. Some
+/// devices answer all that they have at once, and would idle until that has been used and more is asked for.
+/// `DiskModel::at_device` of the crate `spillbench-schedule` predicts with the same.
 fn at_device(asked: u64, queue_depth: usize) -> usize {
-    /// That keep a device busy which works on several at a time.
+    /// Enough to keep a device busy that works on several at a time.
     const FEW: u64 = 4;
     usize::try_from(asked.div_ceil(2).max(FEW)).map_or(queue_depth, |half| half.min(queue_depth))
 }

@@ -23,6 +23,7 @@ mod exclusive;
 mod extent;
 mod faulty;
 mod file;
+mod file_state;
 mod file_store;
 mod filesystem;
 mod generation;
@@ -40,7 +41,6 @@ mod space;
 mod store;
 mod transfer;
 mod uring;
-mod work;
 
 pub use buffer::{Buffer, Panel};
 pub use direct::{Direct, DirectOptions, DirectStore};

@@ -165,6 +165,13 @@ impl Pool {
         self.lock().held()
     }
 
+    /// Whether nobody holds memory or writes any.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.live == 0 && state.writes_in_flight == 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock with the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

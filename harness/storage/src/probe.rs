@@ -22,8 +22,8 @@ const KEPT: u8 = 1;
 /// Slots of an extent: one more.
 const SLOTS: u64 = KEPT as u64 + 1;
 
-/// Extents read ahead of the one in use, at most: training has no more memory for that.
-const MOST_AHEAD: u64 = 8;
+/// The most bytes asked for beyond the extents in use: training has no more memory for that.
+const MOST_AHEAD: u64 = 8 * EXTENT_BYTES;
 
 /// What is streamed.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -100,6 +100,11 @@ impl DiskProbe {
         Ok(probe)
     }
 
+    /// Whether a queue so deep can be filled with as much memory as training has for that.
+    pub const fn can_fill(queue_depth: usize, chunk_bytes: u64) -> bool {
+        asked(queue_depth, chunk_bytes) <= MOST_AHEAD
+    }
+
     /// The file under these settings, its buffers in memory. One at a time.
     ///
     /// # Errors
@@ -108,8 +113,7 @@ impl DiskProbe {
     /// # Panics
     /// Never: a new panel has one holder.
     pub fn open(&self, queue_depth: usize, chunk_bytes: u64) -> Result<Streamer, StorageError> {
-        // Half of what is asked for is at the device.
-        let ahead = (2 * queue_depth as u64 * chunk_bytes / EXTENT_BYTES).min(MOST_AHEAD) + 2;
+        let ahead = asked(queue_depth, chunk_bytes).min(MOST_AHEAD) / EXTENT_BYTES + 2;
         let buffers = 2 * ahead + 4;
         let generations = KEPT;
         let capacity_bytes = buffers * EXTENT_BYTES;
@@ -134,6 +138,11 @@ impl DiskProbe {
     pub fn filesystem(&self) -> String {
         filesystem::describe(&self.folder)
     }
+}
+
+/// Bytes that have to be asked for to fill a queue: the device gets half of them.
+const fn asked(queue_depth: usize, chunk_bytes: u64) -> u64 {
+    2 * queue_depth as u64 * chunk_bytes
 }
 
 /// What the folder of a probe is called, before the number of its process.

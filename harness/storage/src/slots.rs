@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 pub(crate) struct Version {
     /// From 0.
     pub slot: u8,
-    /// Of the bytes in it; `None` if checksums are off.
+    /// Of the bytes in it; `None` if checksums are off, and while they are being written.
     pub checksum: Option<u64>,
 }
 
@@ -76,9 +76,8 @@ impl Slots {
 
     /// The checksum of what was last written to an extent.
     pub(crate) fn set_checksum(&mut self, extent: usize, checksum: u64) {
-        if let Some(version) = &mut self.current[extent] {
-            version.checksum = Some(checksum);
-        }
+        let version = self.current[extent].as_mut().expect("its write has begun");
+        version.checksum = Some(checksum);
     }
 
     /// The generation to record when what reads get now is committed.

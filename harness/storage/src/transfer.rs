@@ -44,9 +44,10 @@ pub(crate) enum Progress {
 }
 
 impl Transfer {
-    /// Moves `length` bytes in as few pieces of at most `chunk` as there can be, all of about one length: a small rest
-    /// would cost a request of its own. Both are multiples of [`ALIGNMENT`].
+    /// Moves `length` bytes in as few pieces of at most `chunk` as there can be. No piece is much longer than the others,
+    /// so that few exceed what a request can be before the kernel splits it. Both are multiples of [`ALIGNMENT`].
     pub(crate) fn new(length: u64, chunk: u32) -> Self {
+        debug_assert!(length.is_multiple_of(ALIGNMENT as u64) && chunk.is_multiple_of(ALIGNMENT as u32));
         let pieces = length.div_ceil(u64::from(chunk)).max(1);
         let piece = length.div_ceil(pieces).next_multiple_of(ALIGNMENT as u64);
         Self { length, piece: piece as u32, cut: 0, again: VecDeque::new(), outstanding: 0 }
@@ -55,7 +56,7 @@ impl Transfer {
     /// One piece without bytes.
     pub(crate) fn sync() -> Self {
         let again = VecDeque::from([Piece { start: 0, length: 0, attempts: 0 }]);
-        Self { length: 0, piece: 0, cut: 0, again, outstanding: 0 }
+        Self { length: 0, piece: ALIGNMENT as u32, cut: 0, again, outstanding: 0 }
     }
 
     /// Bytes to move in all.
@@ -65,7 +66,7 @@ impl Transfer {
 
     /// Pieces that are to be issued.
     pub(crate) fn pieces_left(&self) -> u64 {
-        let uncut = (self.length - self.cut).div_ceil(u64::from(self.piece.max(1)));
+        let uncut = (self.length - self.cut).div_ceil(u64::from(self.piece));
         self.again.len() as u64 + uncut
     }
 
@@ -135,9 +136,13 @@ mod tests {
 
     #[test]
     fn an_extent_is_cut_into_few_pieces_of_about_one_length() {
-        for (pages, chunk, expected) in
-            [(5, 2, vec![2, 2, 1]), (5, 4, vec![3, 2]), (9, 4, vec![3, 3, 3]), (3, 4, vec![3])]
-        {
+        for (pages, chunk, expected) in [
+            (5, 2, vec![2, 2, 1]),
+            (10, 3, vec![3, 3, 3, 1]),
+            (5, 4, vec![3, 2]),
+            (9, 4, vec![3, 3, 3]),
+            (3, 4, vec![3]),
+        ] {
             let mut transfer = Transfer::new(pages * 4096, chunk * PAGE);
             let mut start = 0;
             for (index, pages) in expected.iter().enumerate() {
@@ -156,8 +161,9 @@ mod tests {
         let mut transfer = Transfer::new(4 * 4096, 4 * PAGE);
         let piece = transfer.next().unwrap();
         assert_eq!(transfer.complete(piece, 4096 + 100), Progress::Short { moved: PAGE });
+        assert_eq!(transfer.pieces_left(), 1);
         let rest = transfer.next().unwrap();
-        assert_eq!((rest.start, rest.length), (4096, 3 * PAGE));
+        assert_eq!((rest.start, rest.length, transfer.pieces_left()), (4096, 3 * PAGE, 0));
         assert_eq!(transfer.complete(rest, 3 * 4096), Progress::Moved { moved: 3 * PAGE });
         assert!(transfer.is_done());
     }

@@ -87,6 +87,21 @@ impl Uring {
         Ok(())
     }
 
+    /// Submits what was pushed, and sleeps until `completions` have arrived.
+    fn enter(&self, completions: usize) -> io::Result<()> {
+        loop {
+            match self.ring.submit_and_wait(completions) {
+                Ok(_) => return Ok(()),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    // Completions must be taken, or memory come free, before more can be submitted.
+                    Some(libc::EBUSY | libc::EAGAIN) if self.in_flight > 0 => return Ok(()),
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
     fn collect(&mut self, completions: &mut Vec<Completion>) {
         for entry in self.ring.completion() {
             if entry.user_data() == WAKE {
@@ -123,19 +138,13 @@ impl Device for Uring {
         Ok(())
     }
 
+    fn start(&mut self) -> io::Result<()> {
+        self.enter(0)
+    }
+
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         self.arm_wake()?;
-        loop {
-            match self.ring.submit_and_wait(usize::from(wait == Wait::Yes)) {
-                Ok(_) => break,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    // Completions must be taken, or memory come free, before more can be submitted.
-                    Some(libc::EBUSY | libc::EAGAIN) if self.in_flight > 0 => break,
-                    _ => return Err(error),
-                },
-            }
-        }
+        self.enter(usize::from(wait == Wait::Yes))?;
         self.collect(completions);
         Ok(())
     }
@@ -212,6 +221,7 @@ fn has_capability(bit: u32) -> bool {
 /// The cheapest ring the kernel knows: completions are handled on the submitting thread and only when it asks.
 fn build_ring(entries: u32) -> io::Result<IoUring> {
     let mut newest = IoUring::builder();
+    // The flag by which the kernel says that there are completions: only then does an entry that waits for none take them.
     newest
         .setup_clamp()
         .setup_single_issuer()

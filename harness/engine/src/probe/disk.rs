@@ -52,8 +52,11 @@ pub fn measure(
 ) -> Result<MeasuredDisk, EngineError> {
     let probe = DiskProbe::prepare(dir, bytes)?;
     stage(ProbeStage::Disk);
-    let settings: Vec<(usize, u64)> =
-        CHUNKS.iter().flat_map(|chunk| QUEUE_DEPTHS.map(|depth| (depth, *chunk))).collect();
+    let settings: Vec<(usize, u64)> = CHUNKS
+        .iter()
+        .flat_map(|chunk| QUEUE_DEPTHS.map(|depth| (depth, *chunk)))
+        .filter(|(depth, chunk)| DiskProbe::can_fill(*depth, *chunk))
+        .collect();
     let mut rates: Vec<_> = settings.iter().map(|_| Mix::ALL.map(|_| Vec::with_capacity(ROUNDS))).collect();
     for _ in 0..ROUNDS {
         for ((depth, chunk), rates) in settings.iter().zip(&mut rates) {

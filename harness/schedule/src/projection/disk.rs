@@ -58,7 +58,8 @@ impl DiskModel {
         self.queue_depth as u64 * self.chunk
     }
 
-    /// Of `asked` bytes those that the store gives to the device: half of them, but a few requests, if there are as many.
+    /// The most of `asked` bytes that the store gives to the device: half of them, but a few requests, and no more than the
+    /// queue holds (`at_device` in `io_thread.rs` of the crate `spillbench-storage`).
     pub fn at_device(&self, asked: f64) -> f64 {
         const FEW: u64 = 4;
         (asked / 2.0).max((FEW * self.chunk) as f64).min(self.in_flight() as f64)

@@ -23,7 +23,8 @@ pub struct StorageConfig {
     /// The folder for extents. Default: `state/` in the trial's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-    /// I/O requests in flight.
+    /// The most I/O requests in flight. The device has half of those that are asked for: the rest are next when it
+    /// answers.
     #[schemars(range(min = 1, max = 1024))]
     pub queue_depth: usize,
     /// The most bytes of one I/O request; a multiple of 4 KiB.

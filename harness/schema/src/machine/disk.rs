@@ -27,7 +27,7 @@ const fn whole() -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiskRates {
-    /// Requests in flight.
+    /// The most requests in flight.
     pub queue_depth: usize,
     /// Bytes of a request.
     pub chunk: Bytes,

@@ -1,4 +1,4 @@
-//! What the I/O thread knows of the extents: where each is, what its bytes must add up to, and which generations hold it.
+//! What the I/O thread knows of a file: where each extent is, what its bytes must add up to, which generations hold it.
 
 use crate::checksum::checksum;
 use crate::generation::Records;
@@ -7,9 +7,9 @@ use crate::link::Job;
 use crate::slots::Slots;
 use crate::{Standing, StorageError};
 
-/// The state of a file of extents.
+/// See the module.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct FileState {
     pub layout: Layout,
     pub slots: Slots,
     pub checksums: bool,
@@ -17,7 +17,7 @@ pub(crate) struct Work {
     pub records: Option<Records>,
 }
 
-impl Work {
+impl FileState {
     /// The slot a starting job reads or writes.
     pub(crate) fn slot(&mut self, extent: usize, job: &Job) -> u8 {
         match job {
@@ -26,28 +26,27 @@ impl Work {
         }
     }
 
-    /// Computes the checksum of what is being written.
-    pub(crate) fn sum(&mut self, job: &Job) {
-        let Job::Write { extent, panel } = job else { return };
-        self.slots.set_checksum(*extent, checksum(panel.padded_bytes()));
+    /// Computes the checksum of what has been read or is being written. Returns what was written and what was read, if a
+    /// read got other bytes.
+    pub(crate) fn sum(&mut self, job: &Job) -> Option<[u64; 2]> {
+        match job {
+            Job::Write { extent, panel } => {
+                self.slots.set_checksum(*extent, checksum(panel.padded_bytes()));
+                None
+            }
+            Job::Read { buffer, .. } => {
+                let expected = self.expected(job)?;
+                let found = checksum(buffer.padded_bytes());
+                (found != expected).then_some([expected, found])
+            }
+            Job::Sync { .. } | Job::Commit { .. } => None,
+        }
     }
 
-    /// The checksum that a read must have.
-    fn expected(&self, job: &Job) -> Option<u64> {
+    /// The checksum that a read must have, where one is kept.
+    pub(crate) fn expected(&self, job: &Job) -> Option<u64> {
         let Job::Read { extent, .. } = job else { return None };
         self.slots.current(*extent).checksum.filter(|_| self.checksums)
-    }
-
-    pub(crate) fn verifies(&self, job: &Job) -> bool {
-        self.expected(job).is_some()
-    }
-
-    /// What was written and what was read, if a read got other bytes.
-    pub(crate) fn mismatch(&self, job: &Job) -> Option<[u64; 2]> {
-        let Job::Read { buffer, .. } = job else { return None };
-        let expected = self.expected(job)?;
-        let found = checksum(buffer.padded_bytes());
-        (found != expected).then_some([expected, found])
     }
 
     /// What is to be done when all bytes of a job have moved.
@@ -62,6 +61,10 @@ impl Work {
     fn commit(&mut self, payload: &[u8]) -> Result<(), StorageError> {
         let Some(records) = &self.records else { return Ok(()) };
         let generation = self.slots.next_generation();
+        debug_assert!(
+            !self.checksums || generation.versions.iter().flatten().all(|version| version.checksum.is_some()),
+            "what is committed has its checksums"
+        );
         records.write(&generation, payload)?;
         self.slots.commit(generation).map_or(Ok(()), |oldest| records.remove(oldest))
     }

@@ -84,12 +84,11 @@ fn prediction(trial: &Trial, place: &TrialFolder, rates: &Rates, machine: &Machi
             eprintln!("predicted at the probed speed, as that of the moment is not to be had: {error}");
         })
         .ok();
-    let at = |speed: Option<Speed>| {
-        let then = speed.map(|speed| machine.clone().at(&speed));
-        spillbench_schedule::project(&plan, &trial.config, then.as_ref().unwrap_or(machine))
-    };
-    let seconds = at(speed).time_to_finish_s;
-    Some(Prediction { speed, ..at(speed.map(|speed| speed.over(seconds))) })
+    let project = |machine: &Machine| spillbench_schedule::project(&plan, &trial.config, machine);
+    let Some(speed) = speed else { return Some(project(machine)) };
+    let at = |speed: Speed| project(&machine.clone().at(&speed));
+    let expected = speed.over(at(speed).time_to_finish_s);
+    Some(Prediction { speed: Some(speed), ..at(expected) })
 }
 
 /// Finds what is known to fail before anything is run: budgets that are too small, disks that are too full, data sets

@@ -55,7 +55,7 @@ pub fn probe(dir: &Path, bytes: u64, stage: &mut dyn FnMut(ProbeStage)) -> Resul
         pools.push((cores, pool(cores)?));
     }
     stage(ProbeStage::Compute);
-    let products = compute::products(&pools);
+    let products = compute::products(&pools)?;
     let peak_gflops = Some(compute::peak());
     stage(ProbeStage::Memory);
     let memory_gb_per_s: BTreeMap<usize, f64> =

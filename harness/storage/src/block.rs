@@ -144,6 +144,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "addresses are the kernel's")]
     fn more_than_there_are_addresses_is_out_of_memory() {
         for len in [usize::MAX - 4095, usize::MAX / 2 - 4095] {
             assert_eq!(Block::map(len).unwrap_err().raw_os_error(), Some(libc::ENOMEM));

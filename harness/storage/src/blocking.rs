@@ -1,4 +1,5 @@
-//! A device that does each request at once, on the I/O thread: for stores that go through the page cache.
+//! A device that does each request at once, on the I/O thread: for stores that go through the page cache. What it has
+//! answered is summed after the next request, as with every device: one piece later than could be.
 
 use std::io;
 use std::sync::Arc;

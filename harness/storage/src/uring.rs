@@ -35,7 +35,7 @@ pub(crate) struct Uring {
     wake_count: Block,
     /// Whether the waiting read is in flight.
     wake_armed: bool,
-    /// Requests submitted and not reaped, the waiting read apart.
+    /// Requests pushed and not reaped, the waiting read apart.
     in_flight: usize,
     table: Table,
 }
@@ -87,7 +87,7 @@ impl Uring {
         Ok(())
     }
 
-    /// Submits what was pushed, and sleeps until `completions` have arrived.
+    /// Submits what was pushed, and sleeps until `completions` have arrived or some must be taken first.
     fn enter(&self, completions: usize) -> io::Result<()> {
         loop {
             match self.ring.submit_and_wait(completions) {
@@ -139,7 +139,7 @@ impl Device for Uring {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        self.enter(0)
+        if self.ring.submission().is_empty() { Ok(()) } else { self.enter(0) }
     }
 
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -186,15 +186,11 @@ impl Drop for Uring {
         let mut completions = Vec::new();
         self.waker.wake();
         while self.in_flight > 0 || self.wake_armed {
-            match self.ring.submit_and_wait(1) {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(error) => {
-                    eprintln!(
-                        "io_uring_enter failed with requests in flight, whose memory cannot be freed: {error}"
-                    );
-                    abort();
-                }
+            if let Err(error) = self.enter(1) {
+                eprintln!(
+                    "io_uring_enter failed with requests in flight, whose memory cannot be freed: {error}"
+                );
+                abort();
             }
             self.collect(&mut completions);
         }

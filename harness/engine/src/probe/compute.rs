@@ -1,6 +1,6 @@
 //! Rates of the three products, by samples, weights and threads.
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use rayon::ThreadPool;
 use spillbench_kernels::{
@@ -10,6 +10,7 @@ use spillbench_schema::{
     Bytes,
     machine::{Product, ProductRates},
 };
+use spillbench_storage::{ExtentId, ExtentSpec, MemoryStore, StorageError, Store};
 
 use super::{median, rate, rounded};
 
@@ -30,10 +31,13 @@ const SECONDS: f64 = 0.05;
 const ROUNDS: usize = 5;
 
 /// The table of rates, for each pool of that many threads.
-pub fn products(pools: &[(usize, ThreadPool)]) -> Vec<ProductRates> {
+///
+/// # Errors
+/// [`StorageError::OutOfMemory`].
+pub fn products(pools: &[(usize, ThreadPool)]) -> Result<Vec<ProductRates>, StorageError> {
     let mut tables = Vec::new();
     for width in WIDTHS {
-        let mut layers = Layers::new(width);
+        let mut layers = Layers::new(width)?;
         let weights = Bytes(4 * (width * width) as u64);
         let points = |_| Product::ALL.map(|_| ROWS.map(|_| Vec::with_capacity(ROUNDS)));
         let mut rates: Vec<_> = pools.iter().map(points).collect();
@@ -54,7 +58,7 @@ pub fn products(pools: &[(usize, ThreadPool)]) -> Vec<ProductRates> {
             }
         }
     }
-    tables
+    Ok(tables)
 }
 
 /// What one thread reaches in the innermost loop, in GFLOP/s.
@@ -64,10 +68,10 @@ pub fn peak() -> f64 {
     rounded(median((0..ROUNDS).map(|_| rate(SECONDS, &mut many)).collect()) / 1e9)
 }
 
-/// Square layers that take turns, and the operands of their products.
+/// Square layers that take turns, their parameters in a store's memory as in training, and the operands of their products.
 pub struct Layers {
     panel: Panel,
-    parameters: Vec<Vec<f32>>,
+    parameters: Vec<spillbench_storage::Panel>,
     turn: usize,
     x: Vec<f32>,
     y: Vec<f32>,
@@ -75,36 +79,47 @@ pub struct Layers {
 
 impl Layers {
     /// Layers of `width` units and inputs.
-    pub fn new(width: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfMemory`].
+    pub fn new(width: usize) -> Result<Self, StorageError> {
         let panel = Panel::whole(width, width);
         let bytes = 4 * panel.parameters();
         // Small ones are used again while they are in cache, as in a small network.
         let count = if bytes >= 4 << 20 { COLD_BYTES.div_ceil(bytes) } else { 1 };
-        let rows = ROWS[ROWS.len() - 1];
-        Self {
-            panel,
-            parameters: vec![vec![0.01; panel.parameters()]; count],
-            turn: 0,
-            x: vec![0.01; rows * width],
-            y: vec![0.01; rows * width],
+        let extents: Vec<_> =
+            (0..count).map(|layer| ExtentSpec { name: layer.to_string(), bytes: bytes as u64 }).collect();
+        let store = MemoryStore::new(&extents)?;
+        let mut parameters =
+            (0..count as u32).map(|layer| store.allocate(ExtentId(layer))).collect::<Result<Vec<_>, _>>()?;
+        for layer in &mut parameters {
+            values(layer).fill(0.01);
         }
+        let rows = ROWS[ROWS.len() - 1];
+        let operand = vec![0.01; rows * width];
+        Ok(Self { panel, parameters, turn: 0, x: operand.clone(), y: operand })
     }
 
     /// Computes a product of the next layer with `rows` samples; returns its floating-point operations.
     pub fn multiply(&mut self, product: Product, rows: usize) -> f64 {
         self.turn = (self.turn + 1) % self.parameters.len();
         let Self { panel, parameters, turn, x, y } = self;
-        let parameters = &mut parameters[*turn];
+        let parameters = values(&mut parameters[*turn]);
         let (x, y) = (&mut x[..rows * panel.inputs], &mut y[..rows * panel.units]);
         match product {
-            Product::Forward => forward(panel, &parameters[..], x, y, rows, OutputActivation::Tanh),
-            Product::InputError => input_error(panel, &parameters[..], y, x, rows, false),
+            Product::Forward => forward(panel, &*parameters, x, y, rows, OutputActivation::Tanh),
+            Product::InputError => input_error(panel, &*parameters, y, x, rows, false),
             Product::Update => {
                 let rule = UpdateRule::Sgd { learning_rate: 1e-9 };
-                update(panel, &[&[Chunk { x, dz: y, rows }]], &mut parameters[..], &mut [], &rule, 1.0);
+                update(panel, &[&[Chunk { x, dz: y, rows }]], parameters, &mut [], &rule, 1.0);
             }
         }
         black_box(&self.y);
         (2 * rows * self.panel.weights()) as f64
     }
+}
+
+/// A layer's parameters.
+fn values(layer: &mut spillbench_storage::Panel) -> &mut [f32] {
+    Arc::get_mut(layer).expect("a layer has one holder").as_f32_mut()
 }

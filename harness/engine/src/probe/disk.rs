@@ -94,7 +94,7 @@ pub fn measure(
 /// What streaming leaves of computing, and computing of streaming: products as in a step, a sweep's mix of I/O.
 fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), EngineError> {
     const ROWS: usize = 64;
-    let mut layers = Layers::new(WIDEST);
+    let mut layers = Layers::new(WIDEST)?;
     let mut step = || Product::ALL.iter().map(|product| layers.multiply(*product, ROWS)).sum();
     let mut compute = || pool.install(|| rate(TOGETHER.as_secs_f64(), &mut step));
     let (mut alone, mut both) = ((0.0, 0.0), (0.0, 0.0));

@@ -51,7 +51,7 @@ pub fn speed(machine: &Machine, storage: &StorageConfig, dir: &Path) -> Result<S
 /// The three products of large layers by all cores: the geometric mean of their speeds.
 fn compute(machine: &Machine) -> Result<f64, EngineError> {
     let pool = pool(machine.cores)?;
-    let mut layers = Layers::new(WIDEST);
+    let mut layers = Layers::new(WIDEST)?;
     let described = spillbench_schedule::projection::tables::MachineTables::new(machine);
     let bytes = Bytes(4 * (WIDEST * WIDEST) as u64);
     let mut sums = Product::ALL.map(|_| 0.0);

@@ -80,7 +80,7 @@ impl DiskModel {
         alone * at(write_share) / turns
     }
 
-    /// Seconds of many bytes, reads and writes under way together.
+    /// Seconds of many bytes, reads and writes under way together, with a full queue.
     pub fn seconds(&self, bytes: f64, write_share: f64) -> f64 {
         let each = |write| self.seconds_per_byte(self.in_flight(), write_share, write);
         bytes * ((1.0 - write_share) * each(false) + write_share * each(true))

@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use super::{IoThread, at_device};
@@ -24,9 +24,17 @@ struct Answers {
 }
 
 impl Answers {
+    /// How many reads have ended: by an answer, or because nobody is left to give one.
     fn count(&mut self) -> usize {
-        self.got
-            .extend(self.awaited.iter().filter_map(|answer| answer.try_recv().ok()).map(|got| got.map(drop)));
+        self.awaited.retain(|answer| {
+            let ended = match answer.try_recv() {
+                Ok(answer) => answer.map(drop),
+                Err(TryRecvError::Disconnected) => Err(StorageError::Closed),
+                Err(TryRecvError::Empty) => return true,
+            };
+            self.got.push(ended);
+            false
+        });
         self.got.len()
     }
 }
@@ -37,6 +45,11 @@ struct Scripted {
     at_once: usize,
     /// The request that fails.
     fails: Option<usize>,
+    /// The call of the device, as a whole, that fails.
+    breaks: Option<usize>,
+    calls: usize,
+    /// Submitted and not handed over.
+    pushed: Vec<Completion>,
     has: Vec<Completion>,
     /// Closed when the device has nothing to answer.
     link: Arc<Link>,
@@ -50,14 +63,26 @@ type Seen = (usize, usize);
 
 impl Device for Scripted {
     unsafe fn submit(&mut self, request: Request) -> std::io::Result<()> {
-        let mut seen = self.seen.lock().unwrap();
-        let result = if self.fails == Some(seen.len()) { -libc::EIO } else { request.length as i32 };
-        seen.push((self.has.len(), self.answers.lock().unwrap().count()));
-        self.has.push(Completion { token: request.token, result });
+        let number = self.seen.lock().unwrap().len() + self.pushed.len();
+        let result = if self.fails == Some(number) { -libc::EIO } else { request.length as i32 };
+        self.pushed.push(Completion { token: request.token, result });
+        Ok(())
+    }
+
+    fn start(&mut self) -> std::io::Result<()> {
+        self.calls += 1;
+        if self.breaks == Some(self.calls) {
+            return Err(std::io::Error::from_raw_os_error(libc::ENXIO));
+        }
+        for completion in self.pushed.drain(..) {
+            self.seen.lock().unwrap().push((self.has.len(), self.answers.lock().unwrap().count()));
+            self.has.push(completion);
+        }
         Ok(())
     }
 
     fn reap(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> std::io::Result<()> {
+        self.start()?;
         if self.has.is_empty() {
             assert!(wait == Wait::No || !self.closed, "it would sleep for ever");
             self.closed = true;
@@ -68,12 +93,15 @@ impl Device for Scripted {
     }
 }
 
-/// Jobs of one page each, with a device that answers all it has at once.
+/// Jobs of one page each, and what the device does.
 struct Script {
     jobs: Vec<(Operation, usize)>,
     queue_depth: usize,
     at_once: usize,
     fails: Option<usize>,
+    breaks: Option<usize>,
+    /// The value of every byte that is written.
+    written: u8,
     /// The extent of which a read is not what was written.
     spoiled: Option<usize>,
 }
@@ -89,7 +117,15 @@ impl Script {
     /// All extents, one after the other.
     fn all(operation: Operation) -> Self {
         let jobs = (0..EXTENTS).map(|extent| (operation, extent)).collect();
-        Self { jobs, queue_depth: 32, at_once: usize::MAX, fails: None, spoiled: None }
+        Self {
+            jobs,
+            queue_depth: 32,
+            at_once: usize::MAX,
+            fails: None,
+            breaks: None,
+            written: 0,
+            spoiled: None,
+        }
     }
 
     fn run(self) -> Outcome {
@@ -114,8 +150,9 @@ impl Script {
         let (answers, seen) = (Arc::new(Mutex::new(Answers::default())), Arc::default());
         let mut reads = 0;
         for (operation, extent) in &self.jobs {
-            let buffer = pool.take(&layout.extents[*extent], Contents::Zeroed, || {}).unwrap();
+            let mut buffer = pool.take(&layout.extents[*extent], Contents::Zeroed, || {}).unwrap();
             if *operation == Operation::Write {
+                buffer.as_f32_mut().fill(f32::from(self.written));
                 pool.write_begins();
                 link.send(Job::Write { extent: *extent, panel: Arc::new(buffer) }).unwrap();
             } else {
@@ -128,6 +165,9 @@ impl Script {
         let device = Scripted {
             at_once: self.at_once,
             fails: self.fails,
+            breaks: self.breaks,
+            calls: 0,
+            pushed: Vec::new(),
             has: Vec::new(),
             link: Arc::clone(&link),
             closed: false,
@@ -137,7 +177,7 @@ impl Script {
         let state = FileState { layout, slots, checksums: true, records: None };
         IoThread::new(Box::new(device), state, Arc::clone(&pool), Arc::clone(&link)).run();
         let mut answers = answers.lock().unwrap();
-        assert_eq!(answers.count(), reads, "every read is answered");
+        assert_eq!(answers.count(), reads, "every read ends");
         assert!(pool.is_idle(), "every write is answered, and all memory is back");
         let result = match link.check() {
             Err(StorageError::Closed) => Ok(()),
@@ -162,9 +202,9 @@ fn a_device_that_answers_all_at_once_gets_the_other_half_before_anything_is_summ
 #[test]
 fn a_device_that_never_has_nothing_holds_up_no_answer() {
     let Outcome { seen, result, .. } = Script { at_once: 1, ..Script::all(Operation::Read) }.run();
-    // At the last request all but those that the device has, and one, have been answered.
     assert_eq!(seen.len(), EXTENTS);
-    assert!(matches!(seen[EXTENTS - 1], (1.., 4..)), "{seen:?}");
+    // At the last request all are answered but it, the three that the device has, and one that is summed next.
+    assert_eq!(seen[EXTENTS - 1], (3, 7));
     result.unwrap();
 }
 
@@ -183,11 +223,27 @@ fn a_read_behind_a_write_is_checked_against_what_was_written() {
     let jobs: Vec<_> =
         (0..EXTENTS).flat_map(|extent| [(Operation::Write, extent), (Operation::Read, extent)]).collect();
     // What was on disk before was something else.
-    let Outcome { seen, answers, result } =
-        Script { jobs, spoiled: Some(3), ..Script::all(Operation::Read) }.run();
+    let script = Script { jobs: jobs.clone(), spoiled: Some(3), ..Script::all(Operation::Read) };
+    let Outcome { seen, answers, result } = script.run();
     assert_eq!(seen.len(), 2 * EXTENTS);
     assert!(answers.iter().all(Result::is_ok));
     result.unwrap();
+    // The device brings zeros, whatever was written.
+    let Outcome { answers, result, .. } = Script { jobs, written: 1, ..Script::all(Operation::Read) }.run();
+    assert!(matches!(result, Err(StorageError::Corrupt { .. })), "{result:?}");
+    assert!(answers.iter().all(Result::is_err));
+}
+
+#[test]
+fn a_device_that_breaks_ends_the_store_with_its_error() {
+    for breaks in 1..5 {
+        let Outcome { answers, result, .. } =
+            Script { breaks: Some(breaks), ..Script::all(Operation::Read) }.run();
+        let result = result.unwrap_err();
+        assert!(!matches!(result, StorageError::Closed), "{result}");
+        let answered = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!(answered < breaks, "{breaks}: {answered}");
+    }
 }
 
 #[test]

@@ -105,23 +105,27 @@ impl IoThread {
             if closing && self.running.iter().all(Option::is_none) {
                 return;
             }
-            let wait = if self.moved.is_empty() && self.unsummed.is_empty() { Wait::Yes } else { Wait::No };
-            if let Err(cause) = self.device.reap(wait, &mut completions) {
+            if let Err(cause) = self.look_at_device(&mut completions) {
                 // Nothing in flight can be waited for any more: dropping the device settles it.
                 return self.fail(self.file.layout.device_error(cause));
             }
-            if !completions.is_empty() {
-                for completion in completions.drain(..) {
-                    self.complete(completion);
-                }
-                // What they make room for goes to the device before any time goes into a checksum.
-                self.issue();
-                if let Err(cause) = self.device.start() {
-                    return self.fail(self.file.layout.device_error(cause));
-                }
-            }
             self.sum_one();
         }
+    }
+
+    /// Takes what the device has done, and gives it what there is room for now: it works while a checksum is computed.
+    /// Sleeps only where there is none to compute.
+    fn look_at_device(&mut self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let wait = if self.moved.is_empty() && self.unsummed.is_empty() { Wait::Yes } else { Wait::No };
+        self.device.reap(wait, completions)?;
+        if completions.is_empty() {
+            return Ok(());
+        }
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.issue();
+        self.device.start()
     }
 
     fn retire_blocks(&mut self) {
@@ -171,11 +175,7 @@ impl IoThread {
             let offset = self.file.layout.offset(extent, slot);
             let length = self.file.layout.extents[extent].padded_bytes();
             let transfer = Transfer::new(length, self.file.layout.chunk_bytes);
-            let writes = matches!(job, Job::Write { .. });
-            let index = self.start(Running { job, transfer, offset, sequence, second: false });
-            if writes && self.file.checksums {
-                self.unsummed.push_back(index);
-            }
+            self.start(Running { job, transfer, offset, sequence, second: false });
         }
     }
 
@@ -185,8 +185,7 @@ impl IoThread {
         }
     }
 
-    /// Returns the job's index.
-    fn start(&mut self, running: Running) -> usize {
+    fn start(&mut self, running: Running) {
         if let Some(block) = running.job.block() {
             self.device.register(block);
         }
@@ -194,9 +193,11 @@ impl IoThread {
             self.running.push(None);
             self.running.len() - 1
         });
+        if self.file.checksums && matches!(running.job, Job::Write { .. }) {
+            self.unsummed.push_back(index);
+        }
         self.running[index] = Some(running);
         self.ready.push_back(index);
-        index
     }
 
     /// Keeps the device busy: issues pieces, oldest job first, until it has enough.
@@ -279,10 +280,8 @@ impl IoThread {
             return;
         }
         self.ready.retain(|ready| *ready != index);
-        let write = self.unsummed.iter().position(|unsummed| *unsummed == index);
-        if write.and_then(|at| self.unsummed.remove(at)).is_some()
-            || self.file.expected(&running.job).is_some()
-        {
+        if self.unsummed.contains(&index) || self.file.expected(&running.job).is_some() {
+            self.unsummed.retain(|unsummed| *unsummed != index);
             self.moved.push_back(index);
         } else {
             self.conclude(index, None);

@@ -13,7 +13,7 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// `(rows, inputs, units)` around every block, strip, height and tile, and beyond.
-pub(crate) const SHAPES: [(usize, usize, usize); 14] = [
+pub(crate) const SHAPES: [(usize, usize, usize); 16] = [
     (1, 1, 1),
     (1, 7, 3),
     (7, 63, 65),
@@ -28,6 +28,8 @@ pub(crate) const SHAPES: [(usize, usize, usize); 14] = [
     (3, 300, 1100),
     (3, 1100, 300),
     (300, 300, 20),
+    (12, 32, 32),
+    (21, 97, 129),
 ];
 
 /// Every rule.

@@ -15,12 +15,14 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Most samples with which weights are multiplied unpacked, where the CPU has code for it.
+    /// Most samples with which weights are multiplied unpacked.
     ///
     /// Each four samples read the weights again, from cache, and where they are summed along lines transpose them again, so that
     /// packing them once is faster from some number on. That number depends on the layer; a limit is the last at which
-    /// unpacked is faster, or nearly as fast, in all of these. GFLOP/s unpacked and packed, f32, two threads of a Zen 3 CPU, by
-    /// `cargo test --release -p spillbench-kernels -- --ignored --nocapture unpacked_beside_packed`:
+    /// unpacked is faster, or nearly as fast, in all of these. GFLOP/s unpacked and packed, f32, two threads, by
+    /// `cargo test --release -p spillbench-kernels -- --ignored --nocapture unpacked_beside_packed`.
+    ///
+    /// AVX2, Zen 3:
     ///
     /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
     /// |---|---|---|---|---|
@@ -30,17 +32,28 @@ impl Operation {
     /// | 8 | 56.5, 58.4 | 62.4, 53.3 | 47.6, 46.1 | 57.9, 31.6 |
     /// | 9 | 50.8, 61.5 | 52.6, 55.9 | 36.9, 52.1 | 47.3, 30.1 |
     /// | 16 | 54.0, 67.5 | 56.8, 93.1 | 49.5, 78.3 | 71.4, 58.7 |
-    const fn few_samples(self) -> usize {
+    ///
+    /// AVX-512, Sapphire Rapids:
+    ///
+    /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
+    /// |---|---|---|---|---|
+    /// | 1 | 23.4, 5.0 | 14.4, 7.3 | 17.4, 4.5 | 14.6, 4.0 |
+    /// | 4 | 80.4, 41.0 | 57.5, 27.9 | 73.6, 30.1 | 57.9, 15.8 |
+    /// | 8 | 85.7, 71.1 | 71.0, 46.2 | 67.0, 51.1 | 76.0, 29.3 |
+    /// | 9 | 65.6, 64.6 | 50.0, 46.3 | 95.9, 52.6 | 59.2, 31.3 |
+    /// | 12 | 83.6, 78.8 | 61.2, 62.7 | 84.1, 69.2 | 84.5, 40.8 |
+    /// | 16 | 69.4, 87.1 | 68.7, 80.4 | 110.9, 71.1 | 68.4, 50.9 |
+    const fn few_samples(self, kernel: &Kernel) -> usize {
         match self {
-            Self::Forward => 4,
-            Self::InputError => 8,
+            Self::Forward => kernel.few.along,
+            Self::InputError => kernel.few.across,
             Self::Gradient => 0,
         }
     }
 
     /// The code that multiplies `rows` samples with unpacked weights, where that is how they are multiplied.
     pub(crate) fn straight<T: Element>(self, kernel: &Kernel, rows: usize) -> Option<&Straight<T>> {
-        T::straight(kernel).filter(|_| rows <= self.few_samples())
+        T::straight(kernel).filter(|_| rows <= self.few_samples(kernel))
     }
 }
 
@@ -69,8 +82,9 @@ mod tests {
             println!("skipped: {} packs always", kernel.name);
             return;
         };
+        let [along, across] = if kernel.name.starts_with("avx512") { [8, 16] } else { [4, 8] };
         for (operation, few) in
-            [(Operation::Forward, 4), (Operation::InputError, 8), (Operation::Gradient, 0)]
+            [(Operation::Forward, along), (Operation::InputError, across), (Operation::Gradient, 0)]
         {
             for rows in 1..20 {
                 let expected = if rows <= few { straight.name } else { kernel.name };

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn outputs_are_those_of_plain_loops() {
-        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for kernel in Kernel::all() {
             for (rows, inputs, units) in SHAPES {
                 let panel = Panel::whole(units, inputs);
                 let (params, x) = (numbers(panel.parameters(), 1), numbers(rows * inputs, 2));

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn errors_are_those_of_plain_loops_however_the_layer_is_cut() {
-        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for kernel in Kernel::all() {
             for (rows, inputs, units) in SHAPES {
                 let params = numbers(Panel::whole(units, inputs).parameters(), 1);
                 let dz = numbers(rows * units, 2);

@@ -6,6 +6,8 @@
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod portable;
 mod straight;
 
@@ -65,6 +67,15 @@ pub(crate) struct Packed<'a> {
     pub right: &'a [f32],
 }
 
+/// Most samples that multiply weights where they are.
+#[derive(Debug)]
+pub(crate) struct FewSamples {
+    /// Where sums go along the weights' lines: the forward product.
+    pub along: usize,
+    /// Where sums go across them: the input error.
+    pub across: usize,
+}
+
 /// The code for one kind of CPU.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -80,6 +91,8 @@ pub(crate) struct Kernel {
     gather_width: Gather<f32>,
     expand_interleave_width: Interleave<bf16>,
     expand_gather_width: Gather<bf16>,
+    /// Most samples whose products use `straight`; `choice.rs` says what was measured.
+    pub few: FewSamples,
     straight: Option<Straight<f32>>,
     expand_straight: Option<Straight<bf16>>,
 }
@@ -146,18 +159,37 @@ pub(crate) fn has_avx2() -> bool {
     false
 }
 
+/// Whether code compiled for AVX-512 may run, beside that for AVX2.
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    has_avx2() && is_x86_feature_detected!("avx512f")
+}
+
 impl Kernel {
+    /// The fastest that this CPU has.
     pub(crate) fn of_this_cpu() -> &'static Self {
         #[cfg(target_arch = "x86_64")]
-        if has_avx2() {
-            return &avx2::KERNEL;
+        {
+            if has_avx512() {
+                return &avx512::KERNEL;
+            }
+            if has_avx2() {
+                return &avx2::KERNEL;
+            }
         }
         &portable::KERNEL
     }
 
+    /// All that this CPU can run.
     #[cfg(test)]
-    pub(crate) const fn portable() -> &'static Self {
-        &portable::KERNEL
+    pub(crate) fn all() -> Vec<&'static Self> {
+        let mut kernels = vec![&portable::KERNEL];
+        #[cfg(target_arch = "x86_64")]
+        {
+            kernels.extend(has_avx2().then_some(&avx2::KERNEL));
+            kernels.extend(has_avx512().then_some(&avx512::KERNEL));
+        }
+        kernels
     }
 
     /// `result[rows × columns] (=|+=) left·right`. `result` has room for whole heights; what is in its lines beyond `rows`
@@ -319,9 +351,9 @@ mod tests {
 
     #[test]
     fn products_are_those_of_plain_loops_at_every_depth_and_height() {
-        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for kernel in Kernel::all() {
             for depth in (1..=34).chain([REDUCTION_BLOCK]) {
-                for (rows, strips) in (1..=13).zip([1, 2, 3].into_iter().cycle()) {
+                for (rows, strips) in (1..=25).zip([1, 2, 3].into_iter().cycle()) {
                     let columns = strips * kernel.width;
                     let case = Case::new(kernel, depth, rows, columns);
                     let [left, right] = &case.plain;
@@ -344,11 +376,11 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_whatever_rows_are_beside_it() {
-        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for kernel in Kernel::all() {
             let (depth, columns) = (67, 2 * kernel.width);
-            let case = Case::new(kernel, depth, 12, columns);
-            let all = case.result(kernel, depth, 12, 0.0);
-            for rows in 1..12_usize {
+            let case = Case::new(kernel, depth, 24, columns);
+            let all = case.result(kernel, depth, 24, 0.0);
+            for rows in 1..24_usize {
                 let left = case.packed[0][..rows.next_multiple_of(kernel.height) * depth].to_vec();
                 let fewer = Case { plain: case.plain.clone(), packed: [left, case.packed[1].clone()] };
                 let result = fewer.result(kernel, depth, rows, 0.0);
@@ -358,12 +390,26 @@ mod tests {
     }
 
     #[test]
+    fn kernels_that_fuse_have_the_same_bits() {
+        let (depth, rows, columns) = (REDUCTION_BLOCK - 3, 29, 96);
+        let fused = |kernel: &&Kernel| kernel.name.starts_with("avx");
+        let mut results = Kernel::all().into_iter().filter(fused).map(|kernel| {
+            let case = Case::new(kernel, depth, rows, columns);
+            (kernel.name, bits(&case.result(kernel, depth, rows, 0.5)))
+        });
+        let Some((_, expected)) = results.next() else { return };
+        for (name, result) in results {
+            assert_eq!(result, expected, "{name}");
+        }
+    }
+
+    #[test]
     fn packing_starts_anywhere() {
-        for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+        for kernel in Kernel::all() {
             // Lines of odd length from odd places: no address is that of a vector.
             let (depth, stride) = (5, 41);
             let source = numbers(3 + depth * stride, 1);
-            for count in [1_usize, 5, 6, 7, 13, 16, 17, 38] {
+            for count in [1_usize, 5, 6, 7, 11, 12, 13, 16, 17, 32, 38] {
                 let pack = |lanes: usize, pack: &dyn Fn(&mut [f32])| {
                     let mut packed = vec![f32::NAN; count.div_ceil(lanes) * lanes * depth];
                     pack(&mut packed);

@@ -112,10 +112,10 @@ const LEAST_GRADIENT_UNITS: u64 = 128;
 const MOST_GRADIENT_UNITS: u64 = 512;
 
 /// Inputs that they keep packed beside it, at least.
-const GRADIENT_INPUTS: u64 = 16;
+const GRADIENT_INPUTS: u64 = 32;
 
 /// Rows by which both are filled up to whole heights of a product, at most.
-const FILLING: u64 = 5;
+const FILLING: u64 = 11;
 
 /// Small buffers of a compute thread.
 const SCRATCH_PER_THREAD: u64 = 1 << 20;

@@ -38,7 +38,7 @@ fn slices<'a>(shards: &'a [Vec<Chunk<'a>>]) -> Vec<&'a [Chunk<'a>]> {
 
 #[test]
 fn gradients_are_those_of_plain_loops_however_the_samples_are_cut() {
-    for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+    for kernel in Kernel::all() {
         for (rows, inputs, units) in SHAPES {
             let samples = Samples::new(rows, inputs, units);
             let (x, dz) = (&samples.x, &samples.dz);

@@ -3,48 +3,44 @@
 //! A strip is a cache line wide, so that lines of a panel are fetched whole and by one strip, and a block of 256
 //! terms of it fills half of a first-level cache.
 
-mod straight;
+pub(super) mod packing;
+pub(super) mod straight;
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m256, _MM_HINT_T0, _mm_castps_si128, _mm_loadl_epi64, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps,
-    _mm_movelh_ps, _mm_prefetch, _mm_setzero_ps, _mm_storel_epi64, _mm_storeu_ps, _mm_unpackhi_ps,
-    _mm_unpacklo_ps, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_shuffle_ps,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, _mm_loadu_si128, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
 };
 use std::array::from_fn;
 
 use half::bf16;
 
 use super::ahead::{CACHE_LINES_PER_RUN, prefetch_run};
-use super::{Element, Kernel, Operands, TERMS_PER_RUN};
+use super::{Element, FewSamples, Kernel, Operands, TERMS_PER_RUN};
 
 const LANES: usize = 8;
 const VECTORS: usize = 2;
 const HEIGHT: usize = 6;
 const WIDTH: usize = VECTORS * LANES;
 
-/// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
-const LINES_AHEAD: usize = 6;
-
 pub(super) const KERNEL: Kernel = Kernel {
     name: "avx2_fma_6x16",
     height: HEIGHT,
     width: WIDTH,
     product,
-    interleave_height,
-    interleave_width: interleave_width::<f32>,
-    gather_height,
-    gather_width: gather_width::<f32>,
-    expand_interleave_width: interleave_width::<bf16>,
-    expand_gather_width: gather_width::<bf16>,
+    interleave_height: packing::interleave_height::<HEIGHT>,
+    interleave_width: packing::interleave_width::<f32, WIDTH>,
+    gather_height: packing::gather_height::<HEIGHT>,
+    gather_width: packing::gather_width::<f32, WIDTH>,
+    expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
+    expand_gather_width: packing::gather_width::<bf16, WIDTH>,
+    few: FewSamples { along: 4, across: 8 },
     straight: Some(straight::straight()),
     expand_straight: Some(straight::straight()),
 };
 
 /// Elements that become a vector of f32.
-trait Vector: Element {
+pub(super) trait Vector: Element {
     /// The eight at `source`.
     ///
     /// # Safety
@@ -254,173 +250,4 @@ unsafe fn all_rows(operands: &Operands) -> [[__m256; VECTORS]; HEIGHT] {
         );
     }
     sums
-}
-
-/// # Safety
-/// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
-/// `depth × HEIGHT` values.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn interleave_height(source: *const f32, stride: usize, lines: usize, depth: usize, packed: *mut f32) {
-    let whole = depth / 4 * 4;
-    for p in (0..whole).step_by(4) {
-        // SAFETY: p + 4 is at most `depth`, a line that does not exist is not read; the caller's contract.
-        unsafe {
-            let line = |i: usize| {
-                if i < lines { _mm_loadu_ps(source.add(i * stride + p)) } else { _mm_setzero_ps() }
-            };
-            let (a, b, c, d, e, f) = (line(0), line(1), line(2), line(3), line(4), line(5));
-            let (ab_low, ab_high) = (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-            let (cd_low, cd_high) = (_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-            let (ef_low, ef_high) = (_mm_unpacklo_ps(e, f), _mm_unpackhi_ps(e, f));
-            let abcd = [
-                _mm_movelh_ps(ab_low, cd_low),
-                _mm_movehl_ps(cd_low, ab_low),
-                _mm_movelh_ps(ab_high, cd_high),
-                _mm_movehl_ps(cd_high, ab_high),
-            ];
-            let ef = [ef_low, _mm_movehl_ps(ef_low, ef_low), ef_high, _mm_movehl_ps(ef_high, ef_high)];
-            for (term, (abcd, ef)) in abcd.into_iter().zip(ef).enumerate() {
-                let packed = packed.add((p + term) * HEIGHT);
-                _mm_storeu_ps(packed, abcd);
-                _mm_storel_epi64(packed.add(4).cast(), _mm_castps_si128(ef));
-            }
-        }
-    }
-    // SAFETY: the caller's contract.
-    unsafe { interleave_rest::<_, HEIGHT>(source, stride, lines, whole..depth, 0..HEIGHT, packed) };
-}
-
-/// # Safety
-/// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
-/// `depth × WIDTH` values.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn interleave_width<T: Vector>(
-    source: *const T,
-    stride: usize,
-    lines: usize,
-    depth: usize,
-    packed: *mut f32,
-) {
-    let whole_lines = lines / LANES * LANES;
-    let whole = depth / LANES * LANES;
-    // Eight lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
-    // more lines none would stay until its second half is read.
-    for first in (0..whole_lines).step_by(LANES) {
-        for p in (0..whole).step_by(LANES) {
-            // SAFETY: an 8 × 8 block inside both; the caller's contract.
-            unsafe { transpose(source.add(first * stride + p), stride, packed.add(p * WIDTH + first)) };
-        }
-    }
-    // SAFETY: the caller's contract.
-    unsafe {
-        interleave_rest::<_, WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
-        interleave_rest::<_, WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
-    }
-}
-
-/// # Safety
-/// The CPU has AVX2; `source` holds `depth` lines of `strips × HEIGHT` values, `stride` apart, `packed` `strips` times
-/// `depth × HEIGHT` values.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn gather_height(source: *const f32, stride: usize, depth: usize, strips: usize, packed: *mut f32) {
-    for p in 0..depth {
-        for strip in 0..strips {
-            // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
-            unsafe {
-                let source = source.add(p * stride + strip * HEIGHT);
-                let packed = packed.add((strip * depth + p) * HEIGHT);
-                _mm_storeu_ps(packed, _mm_loadu_ps(source));
-                _mm_storel_epi64(packed.add(4).cast(), _mm_loadl_epi64(source.add(4).cast()));
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The CPU has AVX2; `source` holds `depth` lines of `strips × WIDTH` values, `stride` apart, `packed` `strips` times
-/// `depth × WIDTH` values.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn gather_width<T: Vector>(
-    source: *const T,
-    stride: usize,
-    depth: usize,
-    strips: usize,
-    packed: *mut f32,
-) {
-    for p in 0..depth {
-        for strip in 0..strips {
-            // SAFETY: the caller's contract. A prefetch cannot fault.
-            unsafe {
-                let source = source.add(p * stride + strip * WIDTH);
-                _mm_prefetch::<_MM_HINT_T0>(source.wrapping_add(LINES_AHEAD * stride).cast());
-                let packed = packed.add((strip * depth + p) * WIDTH);
-                for vector in 0..VECTORS {
-                    _mm256_storeu_ps(packed.add(vector * LANES), T::load(source.add(vector * LANES)));
-                }
-            }
-        }
-    }
-}
-
-/// Packs, one value at a time, what does not fill a block.
-///
-/// # Safety
-/// As for the packing it completes.
-#[inline]
-unsafe fn interleave_rest<T: Element, const LANES: usize>(
-    source: *const T,
-    stride: usize,
-    lines: usize,
-    terms: std::ops::Range<usize>,
-    lanes: std::ops::Range<usize>,
-    packed: *mut f32,
-) {
-    for p in terms {
-        for i in lanes.clone() {
-            // SAFETY: the caller's contract.
-            unsafe {
-                *packed.add(p * LANES + i) =
-                    if i < lines { (*source.add(i * stride + p)).to_f32() } else { 0.0 };
-            }
-        }
-    }
-}
-
-/// Writes the transpose of the 8 × 8 block at `source`, lines `stride` apart, to `packed`, lines `WIDTH` apart.
-///
-/// # Safety
-/// The CPU has AVX2 and both blocks lie inside their allocations.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-unsafe fn transpose<T: Vector>(source: *const T, stride: usize, packed: *mut f32) {
-    // SAFETY: the caller's contract.
-    let columns = transposed(from_fn(|i| unsafe { T::load(source.add(i * stride)) }));
-    for (i, column) in columns.into_iter().enumerate() {
-        // SAFETY: the caller's contract.
-        unsafe { _mm256_storeu_ps(packed.add(i * WIDTH), column) };
-    }
-}
-
-/// The columns of eight rows.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-fn transposed(rows: [__m256; LANES]) -> [__m256; LANES] {
-    let pairs =
-        |i: usize| (_mm256_unpacklo_ps(rows[i], rows[i + 1]), _mm256_unpackhi_ps(rows[i], rows[i + 1]));
-    let ((a, b), (c, d), (e, f), (g, h)) = (pairs(0), pairs(2), pairs(4), pairs(6));
-    let fours = |low: __m256, high: __m256| {
-        (_mm256_shuffle_ps::<0x44>(low, high), _mm256_shuffle_ps::<0xee>(low, high))
-    };
-    let ((t0, t1), (t2, t3)) = (fours(a, c), fours(b, d));
-    let ((u0, u1), (u2, u3)) = (fours(e, g), fours(f, h));
-    [
-        _mm256_permute2f128_ps::<0x20>(t0, u0),
-        _mm256_permute2f128_ps::<0x20>(t1, u1),
-        _mm256_permute2f128_ps::<0x20>(t2, u2),
-        _mm256_permute2f128_ps::<0x20>(t3, u3),
-        _mm256_permute2f128_ps::<0x31>(t0, u0),
-        _mm256_permute2f128_ps::<0x31>(t1, u1),
-        _mm256_permute2f128_ps::<0x31>(t2, u2),
-        _mm256_permute2f128_ps::<0x31>(t3, u3),
-    ]
 }

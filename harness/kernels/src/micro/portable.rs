@@ -1,6 +1,6 @@
 //! Plain Rust, for CPUs without a kernel of their own.
 
-use super::{Element, Kernel, Operands};
+use super::{Element, FewSamples, Kernel, Operands};
 
 const HEIGHT: usize = 4;
 const WIDTH: usize = 16;
@@ -16,6 +16,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: gather::<_, WIDTH>,
     expand_interleave_width: interleave::<_, WIDTH>,
     expand_gather_width: gather::<_, WIDTH>,
+    few: FewSamples { along: 0, across: 0 },
     straight: None,
     expand_straight: None,
 };

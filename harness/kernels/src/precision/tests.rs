@@ -27,7 +27,7 @@ fn half_bits(values: &[bf16]) -> Vec<u16> {
 
 #[test]
 fn products_with_bf16_have_the_bits_of_products_with_the_same_values_in_f32() {
-    for kernel in [Kernel::of_this_cpu(), Kernel::portable()] {
+    for kernel in Kernel::all() {
         for (rows, inputs, units) in SHAPES {
             let panel = Panel::whole(units, inputs);
             let params = halves(&numbers(panel.parameters(), 1));

@@ -7,7 +7,8 @@ use std::arch::x86_64::{
 };
 use std::array::from_fn;
 
-use super::{LANES, VECTORS, Vector, WIDTH, store, transposed};
+use super::packing::transposed;
+use super::{LANES, VECTORS, Vector, WIDTH, store};
 use crate::micro::straight::{Lines, Rows, Straight};
 
 /// What a kernel does straight from memory.

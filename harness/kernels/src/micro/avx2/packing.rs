@@ -1,0 +1,215 @@
+//! Packing in AVX2, for strips and heights of any kernel that multiplies of a multiple of two.
+
+use std::arch::x86_64::{
+    __m256, _MM_HINT_T0, _mm_castps_si128, _mm_loadl_epi64, _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps,
+    _mm_prefetch, _mm_setzero_ps, _mm_storel_epi64, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+    _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+};
+use std::array::from_fn;
+
+use super::{LANES, Vector};
+use crate::micro::Element;
+
+/// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
+const LINES_AHEAD: usize = 6;
+
+/// Lines that [`interleave_height`] transposes at a time, and terms of them.
+const FOUR: usize = 4;
+
+/// What is left of a height behind whole fours.
+const PAIR: usize = 2;
+
+/// # Safety
+/// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
+/// `depth × HEIGHT` values.
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::micro) unsafe fn interleave_height<const HEIGHT: usize>(
+    source: *const f32,
+    stride: usize,
+    lines: usize,
+    depth: usize,
+    packed: *mut f32,
+) {
+    const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
+    let whole = depth / FOUR * FOUR;
+    for p in (0..whole).step_by(FOUR) {
+        // SAFETY: p + 4 is at most `depth`, a line that does not exist is not read; the caller's contract.
+        unsafe {
+            let line = |i: usize| {
+                if i < lines { _mm_loadu_ps(source.add(i * stride + p)) } else { _mm_setzero_ps() }
+            };
+            let pairs = |i: usize| {
+                let (a, b) = (line(i), line(i + 1));
+                (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b))
+            };
+            let fours = HEIGHT / FOUR * FOUR;
+            for i in (0..fours).step_by(FOUR) {
+                let ((ab_low, ab_high), (cd_low, cd_high)) = (pairs(i), pairs(i + PAIR));
+                let columns = [
+                    _mm_movelh_ps(ab_low, cd_low),
+                    _mm_movehl_ps(cd_low, ab_low),
+                    _mm_movelh_ps(ab_high, cd_high),
+                    _mm_movehl_ps(cd_high, ab_high),
+                ];
+                for (term, column) in columns.into_iter().enumerate() {
+                    _mm_storeu_ps(packed.add((p + term) * HEIGHT + i), column);
+                }
+            }
+            if fours < HEIGHT {
+                let (low, high) = pairs(fours);
+                let columns = [low, _mm_movehl_ps(low, low), high, _mm_movehl_ps(high, high)];
+                for (term, column) in columns.into_iter().enumerate() {
+                    let packed = packed.add((p + term) * HEIGHT + fours);
+                    _mm_storel_epi64(packed.cast(), _mm_castps_si128(column));
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's contract.
+    unsafe { interleave_rest::<_, HEIGHT>(source, stride, lines, whole..depth, 0..HEIGHT, packed) };
+}
+
+/// # Safety
+/// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
+/// `depth × WIDTH` values.
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::micro) unsafe fn interleave_width<T: Vector, const WIDTH: usize>(
+    source: *const T,
+    stride: usize,
+    lines: usize,
+    depth: usize,
+    packed: *mut f32,
+) {
+    const { assert!(WIDTH.is_multiple_of(LANES)) };
+    let whole_lines = lines / LANES * LANES;
+    let whole = depth / LANES * LANES;
+    // Eight lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
+    // more lines none would stay until its second half is read.
+    for first in (0..whole_lines).step_by(LANES) {
+        for p in (0..whole).step_by(LANES) {
+            // SAFETY: an 8 × 8 block inside both; the caller's contract.
+            unsafe {
+                let columns = transposed(from_fn(|i| T::load(source.add((first + i) * stride + p))));
+                for (term, column) in columns.into_iter().enumerate() {
+                    _mm256_storeu_ps(packed.add((p + term) * WIDTH + first), column);
+                }
+            }
+        }
+    }
+    // SAFETY: the caller's contract.
+    unsafe {
+        interleave_rest::<_, WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
+        interleave_rest::<_, WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2; `source` holds `depth` lines of `strips × HEIGHT` values, `stride` apart, `packed` `strips` times
+/// `depth × HEIGHT` values.
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
+    source: *const f32,
+    stride: usize,
+    depth: usize,
+    strips: usize,
+    packed: *mut f32,
+) {
+    const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
+    let fours = HEIGHT / FOUR * FOUR;
+    for p in 0..depth {
+        for strip in 0..strips {
+            // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
+            unsafe {
+                let source = source.add(p * stride + strip * HEIGHT);
+                let packed = packed.add((strip * depth + p) * HEIGHT);
+                for i in (0..fours).step_by(FOUR) {
+                    _mm_storeu_ps(packed.add(i), _mm_loadu_ps(source.add(i)));
+                }
+                if fours < HEIGHT {
+                    _mm_storel_epi64(packed.add(fours).cast(), _mm_loadl_epi64(source.add(fours).cast()));
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU has AVX2; `source` holds `depth` lines of `strips × WIDTH` values, `stride` apart, `packed` `strips` times
+/// `depth × WIDTH` values.
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
+    source: *const T,
+    stride: usize,
+    depth: usize,
+    strips: usize,
+    packed: *mut f32,
+) {
+    const { assert!(WIDTH.is_multiple_of(LANES)) };
+    for p in 0..depth {
+        for strip in 0..strips {
+            // SAFETY: the caller's contract. A prefetch cannot fault.
+            unsafe {
+                let source = source.add(p * stride + strip * WIDTH);
+                let packed = packed.add((strip * depth + p) * WIDTH);
+                for i in (0..WIDTH).step_by(LANES) {
+                    if i % CACHE_LINE == 0 {
+                        let ahead = source.wrapping_add(LINES_AHEAD * stride + i);
+                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    }
+                    _mm256_storeu_ps(packed.add(i), T::load(source.add(i)));
+                }
+            }
+        }
+    }
+}
+
+/// Values of f32 in a cache line.
+const CACHE_LINE: usize = 16;
+
+/// Packs, one value at a time, what does not fill a block.
+///
+/// # Safety
+/// As for the packing it completes.
+#[inline]
+unsafe fn interleave_rest<T: Element, const LANES: usize>(
+    source: *const T,
+    stride: usize,
+    lines: usize,
+    terms: std::ops::Range<usize>,
+    lanes: std::ops::Range<usize>,
+    packed: *mut f32,
+) {
+    for p in terms {
+        for i in lanes.clone() {
+            // SAFETY: the caller's contract.
+            unsafe {
+                *packed.add(p * LANES + i) =
+                    if i < lines { (*source.add(i * stride + p)).to_f32() } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// The columns of eight rows.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn transposed(rows: [__m256; LANES]) -> [__m256; LANES] {
+    let pairs =
+        |i: usize| (_mm256_unpacklo_ps(rows[i], rows[i + 1]), _mm256_unpackhi_ps(rows[i], rows[i + 1]));
+    let ((a, b), (c, d), (e, f), (g, h)) = (pairs(0), pairs(2), pairs(4), pairs(6));
+    let fours = |low: __m256, high: __m256| {
+        (_mm256_shuffle_ps::<0x44>(low, high), _mm256_shuffle_ps::<0xee>(low, high))
+    };
+    let ((t0, t1), (t2, t3)) = (fours(a, c), fours(b, d));
+    let ((u0, u1), (u2, u3)) = (fours(e, g), fours(f, h));
+    [
+        _mm256_permute2f128_ps::<0x20>(t0, u0),
+        _mm256_permute2f128_ps::<0x20>(t1, u1),
+        _mm256_permute2f128_ps::<0x20>(t2, u2),
+        _mm256_permute2f128_ps::<0x20>(t3, u3),
+        _mm256_permute2f128_ps::<0x31>(t0, u0),
+        _mm256_permute2f128_ps::<0x31>(t1, u1),
+        _mm256_permute2f128_ps::<0x31>(t2, u2),
+        _mm256_permute2f128_ps::<0x31>(t3, u3),
+    ]
+}

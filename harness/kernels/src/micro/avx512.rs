@@ -1,0 +1,109 @@
+//! AVX-512: twelve rows by two vectors, 24 sums, two vectors of a strip and broadcast terms in the 32 registers.
+//!
+//! A strip is two cache lines wide. A block of 256 terms of it takes two thirds of a first-level cache of 48 KiB, and twelve
+//! rows of packed samples the rest. Packing, and products of few rows, wait for memory more than for vectors: they are
+//! [`avx2`](super::avx2)'s.
+
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+use std::array::from_fn;
+
+use half::bf16;
+
+use super::ahead::prefetch_run;
+use super::avx2::{packing, straight};
+use super::{FewSamples, Kernel, Operands, TERMS_PER_RUN};
+
+const LANES: usize = 16;
+const VECTORS: usize = 2;
+const HEIGHT: usize = 12;
+const WIDTH: usize = VECTORS * LANES;
+
+pub(super) const KERNEL: Kernel = Kernel {
+    name: "avx512_12x32",
+    height: HEIGHT,
+    width: WIDTH,
+    product,
+    interleave_height: packing::interleave_height::<HEIGHT>,
+    interleave_width: packing::interleave_width::<f32, WIDTH>,
+    gather_height: packing::gather_height::<HEIGHT>,
+    gather_width: packing::gather_width::<f32, WIDTH>,
+    expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
+    expand_gather_width: packing::gather_width::<bf16, WIDTH>,
+    few: FewSamples { along: 8, across: 16 },
+    straight: Some(straight::straight()),
+    expand_straight: Some(straight::straight()),
+};
+
+/// # Safety
+/// The CPU has AVX-512 F; the operands hold as many terms as they say, `result` has `HEIGHT` lines of `WIDTH` values,
+/// `stride` apart.
+#[target_feature(enable = "avx512f")]
+unsafe fn product(operands: &Operands, result: *mut f32, stride: usize, rows: usize, add: bool) {
+    // SAFETY: the caller's contract, handed on.
+    unsafe {
+        match rows {
+            0..=4 => multiply::<4>(operands, result, stride, add),
+            5..=8 => multiply::<8>(operands, result, stride, add),
+            _ => multiply::<HEIGHT>(operands, result, stride, add),
+        }
+    }
+}
+
+/// The first `ROWS` rows of a product.
+///
+/// # Safety
+/// As for [`product`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn multiply<const ROWS: usize>(operands: &Operands, result: *mut f32, stride: usize, add: bool) {
+    let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
+    let (mut left, mut right) = (operands.left, operands.right);
+    // SAFETY: `depth` terms of both, and an address for each run of them; the caller's contract.
+    unsafe {
+        for run in 0..operands.depth / TERMS_PER_RUN {
+            prefetch_run(*operands.ahead.add(run));
+            for _ in 0..TERMS_PER_RUN {
+                add_term(&mut sums, &mut left, &mut right);
+            }
+        }
+        for _ in 0..operands.depth % TERMS_PER_RUN {
+            add_term(&mut sums, &mut left, &mut right);
+        }
+    }
+    for (row, sums) in sums.into_iter().enumerate() {
+        for (vector, sum) in sums.into_iter().enumerate() {
+            // SAFETY: inside the result; the caller's contract.
+            unsafe {
+                let value = result.add(row * stride + vector * LANES);
+                let sum = if add { _mm512_add_ps(_mm512_loadu_ps(value), sum) } else { sum };
+                _mm512_storeu_ps(value, sum);
+            }
+        }
+    }
+}
+
+/// Adds a term to the sums, and goes on to the next.
+///
+/// # Safety
+/// The CPU has AVX-512 F; both operands have the term.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn add_term<const ROWS: usize>(
+    sums: &mut [[__m512; VECTORS]; ROWS],
+    left: &mut *const f32,
+    right: &mut *const f32,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let strip: [__m512; VECTORS] = from_fn(|vector| _mm512_loadu_ps(right.add(vector * LANES)));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let left = _mm512_set1_ps(*left.add(row));
+            for (sum, right) in sums.iter_mut().zip(strip) {
+                *sum = _mm512_fmadd_ps(left, right, *sum);
+            }
+        }
+        (*left, *right) = (left.add(HEIGHT), right.add(WIDTH));
+    }
+}

@@ -31,12 +31,12 @@ struct Operands {
     left: *const f32,
     /// `[depth][width]`
     right: *const f32,
-    /// Addresses of runs to be asked for on the way, one for each [`TERMS_PER_RUN`] whole terms.
+    /// Addresses of runs to be asked for on the way, one for each [`Kernel::terms_per_run`] whole terms.
     ahead: *const *const u8,
 }
 
-/// Terms of a product for each run that it may ask for.
-const TERMS_PER_RUN: usize = 16;
+/// The fewest terms of a product for each run that it may ask for, in any kernel.
+const LEAST_TERMS_PER_RUN: usize = 8;
 
 /// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
 type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, depth: usize, packed: *mut f32);
@@ -85,6 +85,8 @@ pub(crate) struct Kernel {
     /// Columns of the result computed at once: the width of a strip.
     pub width: usize,
     product: Product,
+    /// Terms of a product for each run that it may ask for.
+    terms_per_run: usize,
     interleave_height: Interleave<f32>,
     interleave_width: Interleave<f32>,
     gather_height: Gather<f32>,
@@ -202,8 +204,8 @@ impl Kernel {
         assert_eq!(left.len(), padded * depth, "left operand of broken height");
         assert_eq!(right.len(), columns * depth, "right operand of broken width");
         assert!(result.len() >= padded * columns, "result too short");
-        let mut addresses = [std::ptr::null(); REDUCTION_BLOCK / TERMS_PER_RUN];
-        let addresses = &mut addresses[..depth / TERMS_PER_RUN];
+        let mut addresses = [std::ptr::null(); REDUCTION_BLOCK / LEAST_TERMS_PER_RUN];
+        let addresses = &mut addresses[..depth / self.terms_per_run];
         let strips = (0..columns).step_by(self.width).zip(right.chunks_exact(depth * self.width));
         for (column, right) in strips {
             let heights = (0..rows).step_by(self.height).zip(left.chunks_exact(depth * self.height));

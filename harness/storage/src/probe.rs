@@ -168,40 +168,50 @@ impl Drop for DiskProbe {
 }
 
 impl Streamer {
-    /// Streams extents, one after the other, as long as `proceed` says so. Returns bytes a second.
+    /// Streams extents, one after the other, as long as `proceed` says so, but until something can be told. Returns bytes a
+    /// second, from the first answer on and until it ends: neither the queue's filling nor its running empty is part of a
+    /// stream that goes on.
     ///
     /// # Errors
     /// As for [`Store::begin_read`].
     pub fn stream(&mut self, mix: Mix, mut proceed: impl FnMut() -> bool) -> Result<f64, StorageError> {
-        let (start, before) = (Instant::now(), self.moved());
+        let idle = self.moved();
+        // When the first answer had come, and what had moved then.
+        let mut flowing: Option<(Instant, u64)> = None;
         let mut ahead: VecDeque<ReadTicket> = VecDeque::new();
         let mut turn = 0_u32;
-        while proceed() {
+        let rate = loop {
+            let moved = self.moved();
+            match flowing {
+                None if moved > idle => flowing = Some((Instant::now(), moved)),
+                Some((start, before)) if moved > before && !proceed() => {
+                    break (moved - before) as f64 / start.elapsed().as_secs_f64();
+                }
+                _ => {}
+            }
             if mix == Mix::Write {
                 let extent = self.next();
                 self.store.begin_write(extent, self.store.allocate(extent)?)?;
-                continue;
+            } else {
+                while ahead.len() <= self.ahead {
+                    let extent = self.next();
+                    ahead.push_back(self.store.begin_read(extent, Access::Exclusive)?);
+                }
+                let Some(ticket) = ahead.pop_front() else { continue };
+                let extent = ticket.extent();
+                let panel = self.store.finish_read(ticket)?;
+                turn += 1;
+                match mix {
+                    Mix::OneReadOneWrite => self.store.begin_write(extent, panel)?,
+                    Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => self.store.begin_write(extent, panel)?,
+                    _ => self.store.release(extent, panel),
+                }
             }
-            while ahead.len() <= self.ahead {
-                let extent = self.next();
-                ahead.push_back(self.store.begin_read(extent, Access::Exclusive)?);
-            }
-            let Some(ticket) = ahead.pop_front() else { continue };
-            let extent = ticket.extent();
-            let panel = self.store.finish_read(ticket)?;
-            turn += 1;
-            match mix {
-                Mix::OneReadOneWrite => self.store.begin_write(extent, panel)?,
-                Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => self.store.begin_write(extent, panel)?,
-                _ => self.store.release(extent, panel),
-            }
-        }
-        // Deep queues complete many requests at once: what is under way is waited for, and counts.
+        };
         for ticket in ahead {
             let extent = ticket.extent();
             self.store.release(extent, self.store.finish_read(ticket)?);
         }
-        let rate = (self.moved() - before) as f64 / start.elapsed().as_secs_f64();
         self.store.flush()?;
         Ok(rate)
     }
@@ -252,8 +262,11 @@ mod tests {
         for (depth, chunk) in [(1, 4 << 20), (8, 256 << 10)] {
             let mut streamer = probe.open(depth, chunk).unwrap();
             for mix in Mix::ALL {
-                let mut extents = 0..20;
-                assert!(streamer.stream(mix, || extents.next().is_some()).unwrap() > 0.0, "{mix:?}");
+                for asked in [20, 0] {
+                    let mut left = 0..asked;
+                    let rate = streamer.stream(mix, || left.next().is_some()).unwrap();
+                    assert!(rate > 0.0 && rate.is_finite(), "{mix:?}");
+                }
             }
         }
         drop(probe);

@@ -25,8 +25,8 @@ const ROWS: usize = 64;
 /// there are many rounds, and their mean counts.
 const PRODUCT_S: f64 = 0.03;
 const PRODUCT_ROUNDS: usize = 10;
-const STREAM: Duration = Duration::from_millis(100);
-const STREAM_ROUNDS: usize = 5;
+const STREAM: Duration = Duration::from_millis(200);
+const STREAM_ROUNDS: usize = 4;
 
 /// Bytes that are streamed.
 const STREAMED: u64 = 256 << 20;

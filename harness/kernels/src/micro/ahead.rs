@@ -64,35 +64,40 @@ impl<'a> Ahead<'a> {
 
     /// The addresses that the next product is to ask for, `idle` where there are none. What `addresses` have no room
     /// for is asked for now.
-    pub(super) fn share(&mut self, addresses: &mut [*const u8], idle: *const u8) {
-        let share = self.share;
-        addresses.fill(idle);
-        for (index, address) in self.take(share).enumerate() {
-            match addresses.get_mut(index) {
-                Some(place) => *place = address,
-                None => prefetch_run(address),
+    pub(super) fn share(&mut self, mut addresses: &mut [*const u8], idle: *const u8) {
+        let mut left = self.share;
+        while left > 0 && self.find_line() {
+            // Line by line, as this is done for each product: a run costs an addition.
+            let start = self.line.start;
+            let runs = (self.line.end.addr() - start.addr()).div_ceil(RUN).min(left);
+            let room = runs.min(addresses.len());
+            let (places, rest) = std::mem::take(&mut addresses).split_at_mut(room);
+            for (run, place) in places.iter_mut().enumerate() {
+                *place = start.wrapping_add(run * RUN);
             }
+            for run in places.len()..runs {
+                prefetch_run(start.wrapping_add(run * RUN));
+            }
+            addresses = rest;
+            self.line.start = start.wrapping_add(runs * RUN);
+            left -= runs;
         }
+        addresses.fill(idle);
     }
-}
 
-impl Iterator for Ahead<'_> {
-    type Item = *const u8;
-
-    /// The next run.
-    fn next(&mut self) -> Option<*const u8> {
+    /// Goes on to the next line, if the one under way is over. Whether there is one.
+    fn find_line(&mut self) -> bool {
         while self.line.start >= self.line.end {
             while self.region.lines == 0 {
-                self.region = *self.regions.next()?;
+                let Some(region) = self.regions.next() else { return false };
+                self.region = *region;
             }
             let start = self.region.source;
             self.line = start.wrapping_sub(start.addr() % CACHE_LINE)..start.wrapping_add(self.region.length);
             self.region.source = start.wrapping_add(self.region.stride);
             self.region.lines -= 1;
         }
-        let address = self.line.start;
-        self.line.start = address.wrapping_add(RUN);
-        Some(address)
+        true
     }
 }
 

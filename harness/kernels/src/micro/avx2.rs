@@ -16,18 +16,20 @@ use std::array::from_fn;
 use half::bf16;
 
 use super::ahead::{CACHE_LINES_PER_RUN, prefetch_run};
-use super::{Element, FewSamples, Kernel, Operands, TERMS_PER_RUN};
+use super::{Element, FewSamples, Kernel, Operands};
 
 const LANES: usize = 8;
 const VECTORS: usize = 2;
 const HEIGHT: usize = 6;
 const WIDTH: usize = VECTORS * LANES;
+const TERMS_PER_RUN: usize = 16;
 
 pub(super) const KERNEL: Kernel = Kernel {
     name: "avx2_fma_6x16",
     height: HEIGHT,
     width: WIDTH,
     product,
+    terms_per_run: TERMS_PER_RUN,
     interleave_height: packing::interleave_height::<HEIGHT>,
     interleave_width: packing::interleave_width::<f32, WIDTH>,
     gather_height: packing::gather_height::<HEIGHT>,

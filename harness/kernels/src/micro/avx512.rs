@@ -13,18 +13,22 @@ use half::bf16;
 
 use super::ahead::prefetch_run;
 use super::avx2::{packing, straight};
-use super::{FewSamples, Kernel, Operands, TERMS_PER_RUN};
+use super::{FewSamples, Kernel, Operands};
 
 const LANES: usize = 16;
 const VECTORS: usize = 2;
 const HEIGHT: usize = 12;
 const WIDTH: usize = VECTORS * LANES;
 
+/// So that few heights, which leave little time for a strip, ask for the next one evenly: a run every 96 cycles.
+const TERMS_PER_RUN: usize = 8;
+
 pub(super) const KERNEL: Kernel = Kernel {
     name: "avx512_12x32",
     height: HEIGHT,
     width: WIDTH,
     product,
+    terms_per_run: TERMS_PER_RUN,
     interleave_height: packing::interleave_height::<HEIGHT>,
     interleave_width: packing::interleave_width::<f32, WIDTH>,
     gather_height: packing::gather_height::<HEIGHT>,

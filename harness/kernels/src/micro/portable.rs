@@ -1,5 +1,7 @@
 //! Plain Rust, for CPUs without a kernel of their own.
 
+use crate::REDUCTION_BLOCK;
+
 use super::{Element, FewSamples, Kernel, Operands};
 
 const HEIGHT: usize = 4;
@@ -10,6 +12,8 @@ pub(super) const KERNEL: Kernel = Kernel {
     height: HEIGHT,
     width: WIDTH,
     product,
+    // It asks for none.
+    terms_per_run: REDUCTION_BLOCK,
     interleave_height: interleave::<_, HEIGHT>,
     interleave_width: interleave::<_, WIDTH>,
     gather_height: gather::<_, HEIGHT>,

@@ -9,11 +9,11 @@ use crate::product::{Finished, Right};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
-const ROW_BLOCK: usize = 256;
+const ROW_BLOCK: usize = 512;
 
-/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
-/// lines of a panel are fetched in runs that are longer than a cache line.
-const STRIPS_SIDE_BY_SIDE: usize = 4;
+/// Columns of the strips that are computed side by side, so that a packed block of samples serves all of them from cache,
+/// and the lines of a panel are fetched in runs that are longer than a cache line. A multiple of any kernel's width.
+const SIDE_BY_SIDE: usize = 64;
 
 /// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
 /// ahead.
@@ -78,10 +78,9 @@ fn multiply_packed(
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let group_columns = STRIPS_SIDE_BY_SIDE * kernel.width;
-    let groups = columns.div_ceil(group_columns);
-    let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
-    let group_flops = 2 * rows * depth * group_columns;
+    let groups = columns.div_ceil(SIDE_BY_SIDE);
+    let group_range = |group: usize| group * SIDE_BY_SIDE..((group + 1) * SIDE_BY_SIDE).min(columns);
+    let group_flops = 2 * rows * depth * SIDE_BY_SIDE;
     let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / ENOUGH_TILES).max(1);
     let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
     for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
@@ -90,7 +89,7 @@ fn multiply_packed(
             || part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |block| (group, block)));
         let next_work = work().skip(1).map(Some).chain([None]);
         with_workspace(|workspace| {
-            let sums = workspace.sums.get(samples.padded * group_columns);
+            let sums = workspace.sums.get(samples.padded * SIDE_BY_SIDE);
             for ((group, block), next) in work().zip(next_work) {
                 let (columns, terms) = (group_range(group), reduction_block(depth, block));
                 let width = columns.len().next_multiple_of(kernel.width);

@@ -104,7 +104,7 @@ impl MemoryPlan {
 }
 
 /// Samples of a product that the kernels keep packed at once (`strip.rs`).
-const PACKED_ROWS: u64 = 256;
+const PACKED_ROWS: u64 = 512;
 
 /// Values of a gradient block's errors that they keep packed, and units of it (`gradient.rs`).
 const GRADIENT_VALUES: u64 = 256 << 10;

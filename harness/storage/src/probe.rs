@@ -203,7 +203,9 @@ impl Streamer {
                 turn += 1;
                 match mix {
                     Mix::OneReadOneWrite => self.store.begin_write(extent, panel)?,
-                    Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => self.store.begin_write(extent, panel)?,
+                    Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => {
+                        self.store.begin_write(extent, panel)?
+                    }
                     _ => self.store.release(extent, panel),
                 }
             }

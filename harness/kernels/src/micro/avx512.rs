@@ -1,12 +1,11 @@
-//! AVX-512: twelve rows by two vectors, 24 sums, two vectors of a strip and broadcast terms in the 32 registers.
+//! AVX-512: twelve rows by two vectors: 24 sums and two vectors of a strip in the 32 registers.
 //!
 //! A strip is two cache lines wide. A block of 256 terms of it takes two thirds of a first-level cache of 48 KiB, and twelve
 //! rows of packed samples the rest. Packing, and products of few rows, wait for memory more than for vectors: they are
 //! [`avx2`](super::avx2)'s.
 
-use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
-};
+use std::arch::asm;
+use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps};
 use std::array::from_fn;
 
 use half::bf16;
@@ -88,6 +87,26 @@ unsafe fn multiply<const ROWS: usize>(operands: &Operands, result: *mut f32, str
     }
 }
 
+/// Adds to the sums of each of these rows, as far as there are so many, its term times the strip's. One instruction loads,
+/// broadcasts, multiplies and adds. Compilers broadcast once for both vectors, in an instruction of its own; so many
+/// instructions are too many where another thread shares the core.
+macro_rules! add_rows {
+    ($sums:expr, $left:expr, $strip:expr, $($row:literal)*) => {
+        $(if $row < $sums.len() {
+            for (sum, right) in $sums[$row].iter_mut().zip($strip) {
+                asm!(
+                    "vfmadd231ps {sum}, {right}, dword ptr [{left} + {offset}]{{1to16}}",
+                    sum = inout(zmm_reg) *sum,
+                    right = in(zmm_reg) right,
+                    left = in(reg) $left,
+                    offset = const $row * size_of::<f32>(),
+                    options(pure, readonly, nostack),
+                );
+            }
+        })*
+    };
+}
+
 /// Adds a term to the sums, and goes on to the next.
 ///
 /// # Safety
@@ -102,12 +121,7 @@ unsafe fn add_term<const ROWS: usize>(
     // SAFETY: the caller's contract.
     unsafe {
         let strip: [__m512; VECTORS] = from_fn(|vector| _mm512_loadu_ps(right.add(vector * LANES)));
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let left = _mm512_set1_ps(*left.add(row));
-            for (sum, right) in sums.iter_mut().zip(strip) {
-                *sum = _mm512_fmadd_ps(left, right, *sum);
-            }
-        }
+        add_rows!(sums, *left, strip, 0 1 2 3 4 5 6 7 8 9 10 11);
         (*left, *right) = (left.add(HEIGHT), right.add(WIDTH));
     }
 }

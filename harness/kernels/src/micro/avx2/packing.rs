@@ -13,11 +13,18 @@ use crate::micro::Element;
 /// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
 const LINES_AHEAD: usize = 6;
 
+/// Values of f32 in a cache line.
+const CACHE_LINE: usize = 16;
+
 /// Lines that [`interleave_height`] transposes at a time, and terms of them.
 const FOUR: usize = 4;
 
 /// What is left of a height behind whole fours.
 const PAIR: usize = 2;
+
+/// Heights that [`gather_height`] fills side by side: packed heights lie a multiple of 4 KiB apart where all terms of a run
+/// are there, in one set of a first-level cache, which has at least so many places.
+const HEIGHTS_AT_ONCE: usize = 8;
 
 /// # Safety
 /// The CPU has AVX2; `source` holds `lines` lines of `depth` values, `stride` apart, `packed`
@@ -32,33 +39,46 @@ pub(in crate::micro) unsafe fn interleave_height<const HEIGHT: usize>(
 ) {
     const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
     let whole = depth / FOUR * FOUR;
-    for p in (0..whole).step_by(FOUR) {
-        // SAFETY: p + 4 is at most `depth`, a line that does not exist is not read; the caller's contract.
-        unsafe {
-            let line = |i: usize| {
-                if i < lines { _mm_loadu_ps(source.add(i * stride + p)) } else { _mm_setzero_ps() }
-            };
-            let pairs = |i: usize| {
-                let (a, b) = (line(i), line(i + 1));
-                (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b))
-            };
-            let fours = HEIGHT / FOUR * FOUR;
-            for i in (0..fours).step_by(FOUR) {
-                let ((ab_low, ab_high), (cd_low, cd_high)) = (pairs(i), pairs(i + PAIR));
-                let columns = [
-                    _mm_movelh_ps(ab_low, cd_low),
-                    _mm_movehl_ps(cd_low, ab_low),
-                    _mm_movelh_ps(ab_high, cd_high),
-                    _mm_movehl_ps(cd_high, ab_high),
-                ];
-                for (term, column) in columns.into_iter().enumerate() {
-                    _mm_storeu_ps(packed.add((p + term) * HEIGHT + i), column);
+    let fours = HEIGHT / FOUR * FOUR;
+    // SAFETY: the caller's contract; a line that does not exist is not read.
+    let load = |i: usize, p: usize| unsafe {
+        if i < lines { _mm_loadu_ps(source.add(i * stride + p)) } else { _mm_setzero_ps() }
+    };
+    // Both halves of two lines, term by term.
+    let pairs = |i: usize, p: usize| {
+        let (a, b) = (load(i, p), load(i + 1, p));
+        (_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b))
+    };
+    // A few lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
+    // more lines none would stay until all of a cache line is read.
+    for i in (0..fours).step_by(FOUR) {
+        for p in (0..whole).step_by(FOUR) {
+            if p % CACHE_LINE == 0 {
+                for line in i..i + FOUR {
+                    // The same terms of the next height.
+                    prefetch(source.wrapping_add((line + HEIGHT) * stride + p));
                 }
             }
-            if fours < HEIGHT {
-                let (low, high) = pairs(fours);
-                let columns = [low, _mm_movehl_ps(low, low), high, _mm_movehl_ps(high, high)];
-                for (term, column) in columns.into_iter().enumerate() {
+            let ((ab_low, ab_high), (cd_low, cd_high)) = (pairs(i, p), pairs(i + PAIR, p));
+            let columns = [
+                _mm_movelh_ps(ab_low, cd_low),
+                _mm_movehl_ps(cd_low, ab_low),
+                _mm_movelh_ps(ab_high, cd_high),
+                _mm_movehl_ps(cd_high, ab_high),
+            ];
+            for (term, column) in columns.into_iter().enumerate() {
+                // SAFETY: four values of a term below `depth`; the caller's contract.
+                unsafe { _mm_storeu_ps(packed.add((p + term) * HEIGHT + i), column) }
+            }
+        }
+    }
+    if fours < HEIGHT {
+        for p in (0..whole).step_by(FOUR) {
+            let (low, high) = pairs(fours, p);
+            let columns = [low, _mm_movehl_ps(low, low), high, _mm_movehl_ps(high, high)];
+            for (term, column) in columns.into_iter().enumerate() {
+                // SAFETY: the last two values of a term below `depth`; the caller's contract.
+                unsafe {
                     let packed = packed.add((p + term) * HEIGHT + fours);
                     _mm_storel_epi64(packed.cast(), _mm_castps_si128(column));
                 }
@@ -116,17 +136,21 @@ pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
 ) {
     const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
     let fours = HEIGHT / FOUR * FOUR;
-    for p in 0..depth {
-        for strip in 0..strips {
-            // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
-            unsafe {
-                let source = source.add(p * stride + strip * HEIGHT);
-                let packed = packed.add((strip * depth + p) * HEIGHT);
-                for i in (0..fours).step_by(FOUR) {
-                    _mm_storeu_ps(packed.add(i), _mm_loadu_ps(source.add(i)));
-                }
-                if fours < HEIGHT {
-                    _mm_storel_epi64(packed.add(fours).cast(), _mm_loadl_epi64(source.add(fours).cast()));
+    for first in (0..strips).step_by(HEIGHTS_AT_ONCE) {
+        for p in 0..depth {
+            for strip in first..(first + HEIGHTS_AT_ONCE).min(strips) {
+                // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
+                unsafe {
+                    let source = source.add(p * stride + strip * HEIGHT);
+                    let packed = packed.add((strip * depth + p) * HEIGHT);
+                    prefetch(source.wrapping_add(LINES_AHEAD * stride));
+                    for i in (0..fours).step_by(FOUR) {
+                        _mm_storeu_ps(packed.add(i), _mm_loadu_ps(source.add(i)));
+                    }
+                    if fours < HEIGHT {
+                        let pair = _mm_loadl_epi64(source.add(fours).cast());
+                        _mm_storel_epi64(packed.add(fours).cast(), pair);
+                    }
                 }
             }
         }
@@ -147,14 +171,13 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
     const { assert!(WIDTH.is_multiple_of(LANES)) };
     for p in 0..depth {
         for strip in 0..strips {
-            // SAFETY: the caller's contract. A prefetch cannot fault.
+            // SAFETY: the caller's contract.
             unsafe {
                 let source = source.add(p * stride + strip * WIDTH);
                 let packed = packed.add((strip * depth + p) * WIDTH);
                 for i in (0..WIDTH).step_by(LANES) {
                     if i % CACHE_LINE == 0 {
-                        let ahead = source.wrapping_add(LINES_AHEAD * stride + i);
-                        _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                        prefetch(source.wrapping_add(LINES_AHEAD * stride + i));
                     }
                     _mm256_storeu_ps(packed.add(i), T::load(source.add(i)));
                 }
@@ -163,8 +186,12 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
     }
 }
 
-/// Values of f32 in a cache line.
-const CACHE_LINE: usize = 16;
+/// Asks for a cache line.
+#[inline]
+fn prefetch<T>(address: *const T) {
+    // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+}
 
 /// Packs, one value at a time, what does not fill a block.
 ///

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::micro::{Ahead, Kernel, Packed, Region};
+use crate::micro::{Ahead, Blocking, Kernel, Packed, Region};
 use crate::panel::Panel;
 use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
@@ -280,9 +280,6 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
     }
 }
 
-/// Most inputs of a tile.
-const INPUTS_PER_TILE: usize = 512;
-
 /// Most units of a tile. The more there are, the more often packed inputs are used.
 const UNITS_PER_TILE: usize = 512;
 
@@ -293,9 +290,6 @@ const PACKED_ERRORS: usize = 256 << 10;
 /// Units that a tile keeps where there would be too few tiles.
 const LEAST_UNITS: usize = 64;
 
-/// Values of packed inputs that stay in the second-level cache while all units of a tile pass.
-const PACKED_INPUTS: usize = 32 << 10;
-
 /// Forms the panel's gradient, piece by piece.
 fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destination) {
     panel.assert_inside_layer();
@@ -305,7 +299,7 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
     }
     let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
     let blocks = shards.iter().copied().flat_map(blocks).count();
-    let input_parts = panel.inputs.div_ceil(INPUTS_PER_TILE);
+    let input_parts = panel.inputs.div_ceil(kernel.blocking.inputs);
     let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
     let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
     let unit_parts = panel.units.div_ceil(most_units).max(enough);
@@ -339,7 +333,8 @@ impl Tile<'_> {
     /// The gradient of the weights of `inputs`, as many at a time as stay in cache.
     fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
         let (kernel, samples) = (self.kernel, self.samples);
-        let most = (PACKED_INPUTS / samples.max(1)).clamp(1, INPUTS_PER_TILE).next_multiple_of(kernel.width);
+        let Blocking { inputs: all, packed_inputs, .. } = kernel.blocking;
+        let most = (packed_inputs / samples.max(1)).clamp(1, all).next_multiple_of(kernel.width);
         with_workspace(|workspace| {
             let left = workspace.left.get(self.padded() * samples);
             self.pack_errors(left);

@@ -76,6 +76,17 @@ pub(crate) struct FewSamples {
     pub across: usize,
 }
 
+/// What is kept in the second-level cache at a time, of the CPUs that a kernel is for.
+#[derive(Debug)]
+pub(crate) struct Blocking {
+    /// Samples whose packed rows are kept: of a run of terms, they stay in cache while a panel's strips pass.
+    pub samples: usize,
+    /// Most inputs of a gradient's tile.
+    pub inputs: usize,
+    /// Values of packed inputs that stay while all units of that tile pass.
+    pub packed_inputs: usize,
+}
+
 /// The code for one kind of CPU.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -93,6 +104,7 @@ pub(crate) struct Kernel {
     gather_width: Gather<f32>,
     expand_interleave_width: Interleave<bf16>,
     expand_gather_width: Gather<bf16>,
+    pub blocking: Blocking,
     /// Most samples whose products use `straight`; `choice.rs` says what was measured.
     pub few: FewSamples,
     straight: Option<Straight<f32>>,

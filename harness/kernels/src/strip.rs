@@ -8,12 +8,9 @@ use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::product::{Finished, Right};
 use crate::workspace::{with_shared_left, with_workspace};
 
-/// Samples whose packed rows are kept at a time: few enough that a block of them stays in the second-level cache.
-const ROW_BLOCK: usize = 512;
-
-/// Columns of the strips that are computed side by side, so that a packed block of samples serves all of them from cache,
-/// and the lines of a panel are fetched in runs that are longer than a cache line. A multiple of any kernel's width.
-const SIDE_BY_SIDE: usize = 64;
+/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
+/// lines of a panel are fetched in runs that are longer than a cache line.
+const STRIPS_SIDE_BY_SIDE: usize = 4;
 
 /// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
 /// ahead.
@@ -27,7 +24,7 @@ pub(crate) fn multiply(
     right: &impl Right,
     finish: impl Fn(Finished) + Sync,
 ) {
-    let row_blocks = samples.rows.div_ceil(ROW_BLOCK);
+    let row_blocks = samples.rows.div_ceil(kernel.blocking.samples);
     for row_block in 0..row_blocks {
         let rows = part(samples.rows, row_blocks, row_block);
         with_shared_left(|buffer| {
@@ -78,9 +75,10 @@ fn multiply_packed(
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let groups = columns.div_ceil(SIDE_BY_SIDE);
-    let group_range = |group: usize| group * SIDE_BY_SIDE..((group + 1) * SIDE_BY_SIDE).min(columns);
-    let group_flops = 2 * rows * depth * SIDE_BY_SIDE;
+    let group_columns = STRIPS_SIDE_BY_SIDE * kernel.width;
+    let groups = columns.div_ceil(group_columns);
+    let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
+    let group_flops = 2 * rows * depth * group_columns;
     let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / ENOUGH_TILES).max(1);
     let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
     for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
@@ -89,7 +87,7 @@ fn multiply_packed(
             || part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |block| (group, block)));
         let next_work = work().skip(1).map(Some).chain([None]);
         with_workspace(|workspace| {
-            let sums = workspace.sums.get(samples.padded * SIDE_BY_SIDE);
+            let sums = workspace.sums.get(samples.padded * group_columns);
             for ((group, block), next) in work().zip(next_work) {
                 let (columns, terms) = (group_range(group), reduction_block(depth, block));
                 let width = columns.len().next_multiple_of(kernel.width);

@@ -16,7 +16,7 @@ use std::array::from_fn;
 use half::bf16;
 
 use super::ahead::{CACHE_LINES_PER_RUN, prefetch_run};
-use super::{Element, FewSamples, Kernel, Operands};
+use super::{Blocking, Element, FewSamples, Kernel, Operands};
 
 const LANES: usize = 8;
 const VECTORS: usize = 2;
@@ -36,6 +36,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: packing::gather_width::<f32, WIDTH>,
     expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
     expand_gather_width: packing::gather_width::<bf16, WIDTH>,
+    blocking: Blocking { samples: 256, inputs: 512, packed_inputs: 32 << 10 },
     few: FewSamples { along: 4, across: 8 },
     straight: Some(straight::straight()),
     expand_straight: Some(straight::straight()),

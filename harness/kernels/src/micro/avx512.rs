@@ -12,7 +12,7 @@ use half::bf16;
 
 use super::ahead::prefetch_run;
 use super::avx2::{packing, straight};
-use super::{FewSamples, Kernel, Operands};
+use super::{Blocking, FewSamples, Kernel, Operands};
 
 const LANES: usize = 16;
 const VECTORS: usize = 2;
@@ -34,6 +34,8 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: packing::gather_width::<f32, WIDTH>,
     expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
     expand_gather_width: packing::gather_width::<bf16, WIDTH>,
+    // Of 2 MiB. Beside the values of `avx2`, products of 512 samples were 3 to 6 % faster.
+    blocking: Blocking { samples: 512, inputs: 1024, packed_inputs: 64 << 10 },
     few: FewSamples { along: 8, across: 16 },
     straight: Some(straight::straight()),
     expand_straight: Some(straight::straight()),

@@ -2,7 +2,7 @@
 
 use crate::REDUCTION_BLOCK;
 
-use super::{Element, FewSamples, Kernel, Operands};
+use super::{Blocking, Element, FewSamples, Kernel, Operands};
 
 const HEIGHT: usize = 4;
 const WIDTH: usize = 16;
@@ -20,6 +20,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     gather_width: gather::<_, WIDTH>,
     expand_interleave_width: interleave::<_, WIDTH>,
     expand_gather_width: gather::<_, WIDTH>,
+    blocking: Blocking { samples: 256, inputs: 512, packed_inputs: 32 << 10 },
     few: FewSamples { along: 0, across: 0 },
     straight: None,
     expand_straight: None,

@@ -37,7 +37,7 @@ pub(in crate::micro) unsafe fn interleave_height<const HEIGHT: usize>(
     depth: usize,
     packed: *mut f32,
 ) {
-    const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
+    const { assert!(HEIGHT.is_multiple_of(FOUR) || HEIGHT % FOUR == PAIR) };
     let whole = depth / FOUR * FOUR;
     let fours = HEIGHT / FOUR * FOUR;
     // SAFETY: the caller's contract; a line that does not exist is not read.
@@ -134,7 +134,7 @@ pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
     strips: usize,
     packed: *mut f32,
 ) {
-    const { assert!(HEIGHT % FOUR == 0 || HEIGHT % FOUR == PAIR) };
+    const { assert!(HEIGHT.is_multiple_of(FOUR) || HEIGHT % FOUR == PAIR) };
     let fours = HEIGHT / FOUR * FOUR;
     for first in (0..strips).step_by(HEIGHTS_AT_ONCE) {
         for p in 0..depth {

@@ -13,7 +13,7 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
 }
 
 /// `(rows, inputs, units)` around every block, strip, height and tile, and beyond.
-pub(crate) const SHAPES: [(usize, usize, usize); 16] = [
+pub(crate) const SHAPES: [(usize, usize, usize); 17] = [
     (1, 1, 1),
     (1, 7, 3),
     (7, 63, 65),
@@ -30,6 +30,7 @@ pub(crate) const SHAPES: [(usize, usize, usize); 16] = [
     (300, 300, 20),
     (12, 32, 32),
     (21, 97, 129),
+    (520, 20, 40),
 ];
 
 /// Every rule.

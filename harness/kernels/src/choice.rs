@@ -22,7 +22,7 @@ impl Operation {
     /// unpacked is faster, or nearly as fast, in all of these. GFLOP/s unpacked and packed, f32, two threads, by
     /// `cargo test --release -p spillbench-kernels -- --ignored --nocapture unpacked_beside_packed`.
     ///
-    /// AVX2, Zen 3:
+    /// AVX2, Zen 3 (before heights were packed a few lines at a time):
     ///
     /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
     /// |---|---|---|---|---|
@@ -37,12 +37,12 @@ impl Operation {
     ///
     /// | samples | forward 1024² | forward 8192² | input error 1024² | input error 8192² |
     /// |---|---|---|---|---|
-    /// | 1 | 23.4, 5.0 | 14.4, 7.3 | 17.4, 4.5 | 14.6, 4.0 |
-    /// | 4 | 80.4, 41.0 | 57.5, 27.9 | 73.6, 30.1 | 57.9, 15.8 |
-    /// | 8 | 85.7, 71.1 | 71.0, 46.2 | 67.0, 51.1 | 76.0, 29.3 |
-    /// | 9 | 65.6, 64.6 | 50.0, 46.3 | 95.9, 52.6 | 59.2, 31.3 |
-    /// | 12 | 83.6, 78.8 | 61.2, 62.7 | 84.1, 69.2 | 84.5, 40.8 |
-    /// | 16 | 69.4, 87.1 | 68.7, 80.4 | 110.9, 71.1 | 68.4, 50.9 |
+    /// | 1 | 15.4, 4.7 | 14.2, 5.7 | 16.0, 3.9 | 12.1, 3.2 |
+    /// | 4 | 60.5, 36.1 | 41.9, 21.8 | 60.5, 26.5 | 41.9, 12.5 |
+    /// | 8 | 50.2, 53.2 | 46.4, 42.7 | 73.2, 47.7 | 51.2, 24.8 |
+    /// | 9 | 37.7, 51.1 | 38.2, 43.1 | 79.4, 48.8 | 54.1, 31.3 |
+    /// | 16 | 52.8, 83.9 | 51.9, 72.2 | 81.2, 78.6 | 57.0, 42.9 |
+    /// | 20 | 61.0, 103.1 | 52.8, 86.4 | 84.7, 90.2 | 70.4, 54.0 |
     const fn few_samples(self, kernel: &Kernel) -> usize {
         match self {
             Self::Forward => kernel.few.along,
@@ -68,6 +68,8 @@ mod tests {
     use std::hint::black_box;
     use std::time::Instant;
 
+    use half::bf16;
+
     use super::{Operation, kernel_name};
     use crate::check::{numbers, with_threads};
     use crate::micro::{Element, Kernel, Samples};
@@ -77,20 +79,32 @@ mod tests {
 
     #[test]
     fn few_samples_are_multiplied_by_code_of_their_own() {
-        let kernel = Kernel::of_this_cpu();
-        let Some(straight) = f32::straight(kernel) else {
-            println!("skipped: {} packs always", kernel.name);
-            return;
-        };
-        let [along, across] = if kernel.name.starts_with("avx512") { [8, 16] } else { [4, 8] };
-        for (operation, few) in
-            [(Operation::Forward, along), (Operation::InputError, across), (Operation::Gradient, 0)]
-        {
-            for rows in 1..20 {
-                let expected = if rows <= few { straight.name } else { kernel.name };
-                assert_eq!(kernel_name(operation, rows), expected, "{operation:?} with {rows}");
+        for kernel in Kernel::all() {
+            let [along, across] = match kernel.name {
+                "avx2_fma_6x16" => [4, 8],
+                "avx512_12x32" => [8, 16],
+                _ => [0, 0],
+            };
+            for (operation, few) in
+                [(Operation::Forward, along), (Operation::InputError, across), (Operation::Gradient, 0)]
+            {
+                for rows in 1..20 {
+                    let chosen = [
+                        operation.straight::<f32>(kernel, rows).is_some(),
+                        operation.straight::<bf16>(kernel, rows).is_some(),
+                    ];
+                    assert_eq!(chosen, [rows <= few; 2], "{} {operation:?} with {rows}", kernel.name);
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_name_is_that_of_the_code_that_runs() {
+        let kernel = Kernel::of_this_cpu();
+        assert_eq!(kernel_name(Operation::Gradient, 1), kernel.name);
+        let few = f32::straight(kernel).map_or(kernel.name, |straight| straight.name);
+        assert_eq!(kernel_name(Operation::Forward, 1), few);
     }
 
     /// Billions of floating-point operations a second of `multiply`, the best of some rounds.
@@ -110,7 +124,7 @@ mod tests {
     fn measure<R: Right>(name: &str, right: &R, depth: usize, columns: usize) {
         let kernel = Kernel::of_this_cpu();
         let straight = R::Element::straight(kernel).expect("a CPU with code for few samples");
-        for rows in [1, 2, 4, 5, 8, 9, 12, 16] {
+        for rows in [1, 2, 4, 8, 9, 12, 13, 16, 20, 24] {
             let values = numbers(rows * depth, 2);
             let samples = Samples { values: &values, stride: depth, rows, depth };
             let flops = 2 * rows * depth * columns;

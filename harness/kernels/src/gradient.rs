@@ -281,11 +281,11 @@ fn update_lines<T: Target>(to: &Updated, piece: &Piece, params: impl Fn(&Line) -
 }
 
 /// Most units of a tile. The more there are, the more often packed inputs are used.
-const UNITS_PER_TILE: usize = 512;
+pub(crate) const UNITS_PER_TILE: usize = 512;
 
 /// Units from which on a tile is made no larger if its packed errors would have more values than [`PACKED_ERRORS`].
-const FEW_UNITS: usize = 128;
-const PACKED_ERRORS: usize = 256 << 10;
+pub(crate) const FEW_UNITS: usize = 128;
+pub(crate) const PACKED_ERRORS: usize = 256 << 10;
 
 /// Units that a tile keeps where there would be too few tiles.
 const LEAST_UNITS: usize = 64;

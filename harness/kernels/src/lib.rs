@@ -29,12 +29,15 @@ mod peak;
 mod precision;
 mod product;
 mod rule;
+mod scratch;
 mod strip;
 mod vectorised;
 mod workspace;
 
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+mod same_bits;
 
 pub use activation::{OutputActivation, activation_backward};
 pub use choice::{Operation, kernel_name};
@@ -46,6 +49,7 @@ pub use panel::Panel;
 pub use peak::PeakLoop;
 pub use precision::{Parameters, ParametersMut, round_to_nearest};
 pub use rule::{UpdateRule, add, apply};
+pub use scratch::Scratch;
 
 /// Terms of a reduction that are summed in one run, before the run is added to the result.
 pub const REDUCTION_BLOCK: usize = 256;

@@ -5,7 +5,7 @@ use crate::micro::{Ahead, Kernel, Packed};
 use crate::workspace::Buffer;
 
 /// Rows of the result, in units of the kernel's height.
-const GROUPS: usize = 4;
+const GROUPS: usize = 1;
 
 /// The operands of the innermost product.
 #[derive(Default)]

@@ -8,9 +8,12 @@ use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::product::{Finished, Right};
 use crate::workspace::{with_shared_left, with_workspace};
 
-/// Strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
+/// Most strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
 /// lines of a panel are fetched in runs that are longer than a cache line.
 const STRIPS_SIDE_BY_SIDE: usize = 4;
+
+/// Tiles that a product keeps where so many strips would leave fewer.
+const LEAST_TILES: usize = 4;
 
 /// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
 /// ahead.
@@ -75,7 +78,8 @@ fn multiply_packed(
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let group_columns = STRIPS_SIDE_BY_SIDE * kernel.width;
+    let strips = columns.div_ceil(kernel.width);
+    let group_columns = strips.div_ceil(LEAST_TILES).min(STRIPS_SIDE_BY_SIDE) * kernel.width;
     let groups = columns.div_ceil(group_columns);
     let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
     let group_flops = 2 * rows * depth * group_columns;

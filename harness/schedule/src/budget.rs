@@ -103,21 +103,23 @@ impl MemoryPlan {
     }
 }
 
-/// Samples of a product that the kernels keep packed at once (`strip.rs`).
-const PACKED_ROWS: u64 = 512;
+/// The most that the kernels of any CPU keep packed at once: a plan, and the least budget, are the same on all of them. A
+/// test of the engine holds this against the kernels.
+pub mod packed {
+    /// Samples of a product.
+    pub const SAMPLES: u64 = 512;
+    /// Rows by which samples, and units, are filled up to whole heights of a product.
+    pub const FILLING: u64 = 11;
+    /// Values of a gradient's errors, as far as that leaves more than the fewest units.
+    pub const ERRORS: u64 = 256 << 10;
+    /// The fewest and the most units of a gradient at a time.
+    pub const UNITS: [u64; 2] = [128, 512];
+    /// Inputs beside them, at least.
+    pub const INPUTS: u64 = 32;
+}
 
-/// Values of a gradient block's errors that they keep packed, and units of it (`gradient.rs`).
-const GRADIENT_VALUES: u64 = 256 << 10;
-const LEAST_GRADIENT_UNITS: u64 = 128;
-const MOST_GRADIENT_UNITS: u64 = 512;
-
-/// Inputs that they keep packed beside it, at least.
-const GRADIENT_INPUTS: u64 = 32;
-
-/// Rows by which both are filled up to whole heights of a product, at most.
-const FILLING: u64 = 11;
-
-/// Small buffers of a compute thread.
+/// Small buffers of a compute thread: 256 KiB of packed operands and as much of sums, or 48 KiB of them for each level of
+/// a tree over shards, up to as much again.
 const SCRATCH_PER_THREAD: u64 = 1 << 20;
 
 /// Panels that a full window reads ahead, and panels whose writes may be under way beside them.
@@ -211,10 +213,11 @@ impl Demand<'_> {
         let widest =
             self.network.layers().iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
         let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
-        let packed = 4 * (rows.min(PACKED_ROWS) + FILLING) * widest as u64;
+        let packed = 4 * (rows.min(packed::SAMPLES) + packed::FILLING) * widest as u64;
         let samples = self.timeline.batch_size as u64;
-        let units = (GRADIENT_VALUES / samples).clamp(LEAST_GRADIENT_UNITS, MOST_GRADIENT_UNITS);
-        let gradient = 4 * (units + FILLING + GRADIENT_INPUTS) * samples;
+        let [fewest, most] = packed::UNITS;
+        let units = (packed::ERRORS / samples).clamp(fewest, most);
+        let gradient = 4 * (units + packed::FILLING + packed::INPUTS) * samples;
         self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
     }
 

@@ -4,16 +4,19 @@
 //! than later ones. It has the slots of a store with generations, so that its checksums
 //! outlive a change of settings.
 
+mod stride;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     Access, DirectOptions, DirectStore, ExtentId, ExtentSpec, ReadTicket, StorageError, Store, filesystem,
     space,
 };
+use stride::{Moved, Stride};
 
 /// Bytes of an extent: a panel's usual size.
 const EXTENT_BYTES: u64 = 8 << 20;
@@ -168,24 +171,25 @@ impl Drop for DiskProbe {
 }
 
 impl Streamer {
-    /// Streams extents, one after the other, as long as `proceed` says so, but until something can be told. Returns bytes a
-    /// second, from the first answer on and until it ends: neither the queue's filling nor its running empty is part of a
-    /// stream that goes on.
+    /// Streams extents, one after the other, as long as `proceed` says so, which is told for how long the stream has been in
+    /// its stride. Returns the bytes a second of that time: neither the queue's filling, nor reads before the first
+    /// write, nor the queue's running empty is part of a stream that goes on.
     ///
     /// # Errors
     /// As for [`Store::begin_read`].
-    pub fn stream(&mut self, mix: Mix, mut proceed: impl FnMut() -> bool) -> Result<f64, StorageError> {
-        let idle = self.moved();
-        // When the first answer had come, and what had moved then.
-        let mut flowing: Option<(Instant, u64)> = None;
+    pub fn stream(
+        &mut self,
+        mix: Mix,
+        mut proceed: impl FnMut(Duration) -> bool,
+    ) -> Result<f64, StorageError> {
+        let start = Instant::now();
+        let mut stride = Stride::new(mix, self.moved());
         let mut ahead: VecDeque<ReadTicket> = VecDeque::new();
         let mut turn = 0_u32;
         let rate = loop {
-            let moved = self.moved();
-            match flowing {
-                None if moved > idle => flowing = Some((Instant::now(), moved)),
-                Some((start, before)) if moved > before && !proceed() => {
-                    break (moved - before) as f64 / start.elapsed().as_secs_f64();
+            match stride.observe(start.elapsed(), self.moved()) {
+                Some((time, bytes)) if bytes > 0 && !proceed(time) => {
+                    break bytes as f64 / time.as_secs_f64();
                 }
                 _ => {}
             }
@@ -228,9 +232,9 @@ impl Streamer {
         ExtentId(self.next)
     }
 
-    fn moved(&self) -> u64 {
+    fn moved(&self) -> Moved {
         let counters = self.store.counters();
-        counters.bytes_read + counters.bytes_written
+        [counters.bytes_read, counters.bytes_written]
     }
 }
 
@@ -266,7 +270,7 @@ mod tests {
             for mix in Mix::ALL {
                 for asked in [20, 0] {
                     let mut left = 0..asked;
-                    let rate = streamer.stream(mix, || left.next().is_some()).unwrap();
+                    let rate = streamer.stream(mix, |_| left.next().is_some()).unwrap();
                     assert!(rate > 0.0 && rate.is_finite(), "{mix:?}");
                 }
             }

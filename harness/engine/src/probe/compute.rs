@@ -14,7 +14,7 @@ use spillbench_storage::{ExtentId, ExtentSpec, MemoryStore, StorageError, Store}
 
 use super::{median, rate, rounded};
 
-/// Samples of a product: 4 and 8 are the most that the kernels multiply with unpacked weights, forward and backward.
+/// Samples of a product: 4, 8 and 16 are the most that some kernel multiplies with unpacked weights.
 const ROWS: [usize; 9] = [1, 4, 8, 16, 32, 64, 128, 256, 512];
 
 /// Widths of square layers: in the nearest cache, in the last one, and in memory, as panels of usual sizes.

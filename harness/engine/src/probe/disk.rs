@@ -4,7 +4,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rayon::ThreadPool;
@@ -62,8 +62,7 @@ pub fn measure(
         for ((depth, chunk), rates) in settings.iter().zip(&mut rates) {
             let mut streamer = probe.open(*depth, *chunk)?;
             for (mix, rates) in Mix::ALL.into_iter().zip(rates) {
-                let start = Instant::now();
-                rates.push(streamer.stream(mix, || start.elapsed() < STREAM)?);
+                rates.push(streamer.stream(mix, |time| time < STREAM)?);
             }
         }
     }
@@ -99,13 +98,12 @@ fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), En
     let mut compute = || pool.install(|| rate(TOGETHER.as_secs_f64(), &mut step));
     let (mut alone, mut both) = ((0.0, 0.0), (0.0, 0.0));
     for _ in 0..TOGETHER_ROUNDS {
-        let start = Instant::now();
-        let disk_alone = streamer.stream(Mix::TwoReadsOneWrite, || start.elapsed() < TOGETHER)?;
+        let disk_alone = streamer.stream(Mix::TwoReadsOneWrite, |time| time < TOGETHER)?;
         let compute_alone = compute();
         let over = AtomicBool::new(false);
         let (computed, streamed) = thread::scope(|scope| {
             let stream =
-                scope.spawn(|| streamer.stream(Mix::TwoReadsOneWrite, || !over.load(Ordering::Relaxed)));
+                scope.spawn(|| streamer.stream(Mix::TwoReadsOneWrite, |_| !over.load(Ordering::Relaxed)));
             let computed = compute();
             over.store(true, Ordering::Relaxed);
             (computed, stream.join())

@@ -1,9 +1,6 @@
-//! How fast this machine is now, beside when it was probed: a few of the probe's figures, measured again in a second or two.
+//! How fast this machine is now, beside when it was probed: a few of the probe's figures, measured again in a few seconds.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use spillbench_schema::{
     Bytes, Machine,
@@ -72,8 +69,7 @@ fn disk(described: &DiskRates, file: &DiskProbe) -> Result<DiskSpeed, StorageErr
     // One round to warm up.
     for round in 0..=STREAM_ROUNDS {
         for (mix, sum) in &mut sums {
-            let start = Instant::now();
-            let rate = streamer.stream(*mix, || start.elapsed() < STREAM)?;
+            let rate = streamer.stream(*mix, |time| time < STREAM)?;
             *sum += if round > 0 { rate } else { 0.0 };
         }
     }

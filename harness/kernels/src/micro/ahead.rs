@@ -62,16 +62,17 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// The addresses that the next product is to ask for, `idle` where there are none. What `addresses` have no room
-    /// for is asked for now.
-    pub(super) fn share(&mut self, mut addresses: &mut [*const u8], idle: *const u8) {
+    /// The addresses that the next product is to ask for, then `idle`. Returns how many they are. What `addresses` have no
+    /// room for is asked for now.
+    pub(super) fn share(&mut self, mut addresses: &mut [*const u8], idle: *const u8) -> usize {
+        let room = addresses.len();
         let mut left = self.share;
         while left > 0 && self.find_line() {
             // Line by line, as this is done for each product: a run costs an addition.
             let start = self.line.start;
             let runs = (self.line.end.addr() - start.addr()).div_ceil(RUN).min(left);
-            let room = runs.min(addresses.len());
-            let (places, rest) = std::mem::take(&mut addresses).split_at_mut(room);
+            let taken = runs.min(addresses.len());
+            let (places, rest) = std::mem::take(&mut addresses).split_at_mut(taken);
             for (run, place) in places.iter_mut().enumerate() {
                 *place = start.wrapping_add(run * RUN);
             }
@@ -83,6 +84,7 @@ impl<'a> Ahead<'a> {
             left -= runs;
         }
         addresses.fill(idle);
+        room - addresses.len()
     }
 
     /// Goes on to the next line, if the one under way is over. Whether there is one.
@@ -128,7 +130,8 @@ mod tests {
         let mut ahead = Ahead::new(regions, products);
         let share = |_| {
             let mut addresses = [std::ptr::null(); 2];
-            ahead.share(&mut addresses, std::ptr::null());
+            let runs = ahead.share(&mut addresses, std::ptr::null());
+            assert_eq!(runs, addresses.iter().filter(|address| !address.is_null()).count());
             addresses.iter().map(|address| address.addr()).filter(|&address| address > 0).collect()
         };
         (0..products).map(share).collect()
@@ -143,6 +146,18 @@ mod tests {
     #[test]
     fn a_line_that_straddles_cache_lines_has_all_of_them() {
         assert_eq!(shares(&[region(700, 1000, 2, 256)], 4), [vec![640], vec![896], vec![1664], vec![1920]]);
+    }
+
+    #[test]
+    fn a_share_goes_over_lines_and_regions() {
+        let regions = [region(640, 1024, 3, 64), region(64_000, 64, 1, 512)];
+        assert_eq!(shares(&regions, 3), [vec![640, 1664], vec![2688, 64_000], vec![64_256]]);
+    }
+
+    #[test]
+    fn what_a_product_has_no_room_for_is_not_left_to_the_next() {
+        assert_eq!(shares(&[region(6400, 0, 1, 2048)], 2), [vec![6400, 6656], vec![7424, 7680]]);
+        assert_eq!(shares(&[region(640, 1024, 6, 64)], 2), [vec![640, 1664], vec![3712, 4736]]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     height: HEIGHT,
     width: WIDTH,
     product,
-    terms_per_run: TERMS_PER_RUN,
+    terms_per_run: Some(TERMS_PER_RUN),
     interleave_height: packing::interleave_height::<HEIGHT>,
     interleave_width: packing::interleave_width::<f32, WIDTH>,
     gather_height: packing::gather_height::<HEIGHT>,

@@ -1,7 +1,5 @@
 //! Plain Rust, for CPUs without a kernel of their own.
 
-use crate::REDUCTION_BLOCK;
-
 use super::{Blocking, Element, FewSamples, Kernel, Operands};
 
 const HEIGHT: usize = 4;
@@ -12,8 +10,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     height: HEIGHT,
     width: WIDTH,
     product,
-    // It asks for none.
-    terms_per_run: REDUCTION_BLOCK,
+    terms_per_run: None,
     interleave_height: interleave::<_, HEIGHT>,
     interleave_width: interleave::<_, WIDTH>,
     gather_height: gather::<_, HEIGHT>,

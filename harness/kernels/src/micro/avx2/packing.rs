@@ -1,4 +1,4 @@
-//! Packing in AVX2, for strips and heights of any kernel that multiplies of a multiple of two.
+//! Packing in AVX2, for any kernel of even height whose strips are whole vectors.
 
 use std::arch::x86_64::{
     __m256, _MM_HINT_T0, _mm_castps_si128, _mm_loadl_epi64, _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps,
@@ -22,8 +22,8 @@ const FOUR: usize = 4;
 /// What is left of a height behind whole fours.
 const PAIR: usize = 2;
 
-/// Heights that [`gather_height`] fills side by side: packed heights lie a multiple of 4 KiB apart where all terms of a run
-/// are there, in one set of a first-level cache, which has at least so many places.
+/// Heights that [`gather_height`] fills side by side. Packed heights of twelve rows and 256 terms lie 12 KiB apart, in one
+/// set of a first-level cache, which has at least so many places.
 const HEIGHTS_AT_ONCE: usize = 8;
 
 /// # Safety

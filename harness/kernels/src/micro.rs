@@ -37,6 +37,9 @@ struct Operands {
     runs: usize,
 }
 
+/// Runs that a product of any kernel has places for.
+const MOST_RUNS: usize = REDUCTION_BLOCK / 4;
+
 /// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
 type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, depth: usize, packed: *mut f32);
 
@@ -220,7 +223,7 @@ impl Kernel {
         assert_eq!(left.len(), padded * depth, "left operand of broken height");
         assert_eq!(right.len(), columns * depth, "right operand of broken width");
         assert!(result.len() >= padded * columns, "result too short");
-        let mut addresses = [std::ptr::null(); REDUCTION_BLOCK];
+        let mut addresses = [std::ptr::null(); MOST_RUNS];
         let addresses = &mut addresses[..self.terms_per_run.map_or(0, |terms| depth / terms)];
         let strips = (0..columns).step_by(self.width).zip(right.chunks_exact(depth * self.width));
         for (column, right) in strips {

@@ -4,9 +4,6 @@ use crate::REDUCTION_BLOCK;
 use crate::micro::{Ahead, Kernel, Packed};
 use crate::workspace::Buffer;
 
-/// Rows of the result, in units of the kernel's height.
-const GROUPS: usize = 1;
-
 /// The operands of the innermost product.
 #[derive(Default)]
 pub struct PeakLoop {
@@ -19,7 +16,7 @@ impl PeakLoop {
     /// Multiplies once; returns the floating-point operations done.
     pub fn run(&mut self) -> u64 {
         let kernel = Kernel::of_this_cpu();
-        let (depth, rows) = (REDUCTION_BLOCK, GROUPS * kernel.height);
+        let (depth, rows) = (REDUCTION_BLOCK, kernel.height);
         let (left, right) = (self.left.get(rows * depth), self.right.get(kernel.width * depth));
         let result = self.result.get(rows * kernel.width);
         kernel.multiply(&Packed { depth, rows, left, right }, result, false, &mut Ahead::new(&[], 0));
@@ -35,7 +32,7 @@ mod tests {
     #[test]
     fn the_product_is_computed() {
         let (kernel, mut product) = (Kernel::of_this_cpu(), PeakLoop::default());
-        let (rows, depth) = (GROUPS * kernel.height, REDUCTION_BLOCK);
+        let (rows, depth) = (kernel.height, REDUCTION_BLOCK);
         product.left.get(rows * depth).fill(0.5);
         product.right.get(kernel.width * depth).fill(0.25);
         assert_eq!(product.run(), (2 * rows * kernel.width * depth) as u64);

@@ -1,7 +1,9 @@
 //! What the kernels need beside their operands, for who has to count it.
 
+use crate::REDUCTION_BLOCK;
 use crate::gradient::{FEW_UNITS, PACKED_ERRORS, UNITS_PER_TILE};
 use crate::micro::Kernel;
+use crate::strip::STRIPS_SIDE_BY_SIDE;
 
 /// The most that any kernel for this kind of CPU keeps packed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Scratch {
     pub units: [usize; 2],
     /// Inputs beside them, at least.
     pub inputs: usize,
+    /// Bytes of a thread's other buffers, packed strips and sums, but for the sums of several shards.
+    pub thread: usize,
 }
 
 impl Scratch {
@@ -30,6 +34,15 @@ impl Scratch {
             errors: PACKED_ERRORS,
             units: [FEW_UNITS, UNITS_PER_TILE],
             inputs: most(|kernel| kernel.width),
+            thread: most(thread_bytes),
         }
     }
+}
+
+fn thread_bytes(kernel: &Kernel) -> usize {
+    let Kernel { height, width, blocking, .. } = kernel;
+    let group = STRIPS_SIDE_BY_SIDE * width;
+    let strips = (group * REDUCTION_BLOCK).max(blocking.packed_inputs);
+    let sums = (blocking.samples.next_multiple_of(*height) * group).max(height * blocking.inputs);
+    (strips + sums) * size_of::<f32>()
 }

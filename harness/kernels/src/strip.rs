@@ -10,10 +10,10 @@ use crate::workspace::{with_shared_left, with_workspace};
 
 /// Most strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
 /// lines of a panel are fetched in runs that are longer than a cache line.
-const STRIPS_SIDE_BY_SIDE: usize = 4;
+pub(crate) const STRIPS_SIDE_BY_SIDE: usize = 4;
 
-/// Tiles that a product keeps where so many strips would leave fewer.
-const LEAST_TILES: usize = 4;
+/// Groups of strips, and so tiles, that a product has at least, as far as it has strips.
+const LEAST_GROUPS: usize = 4;
 
 /// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
 /// ahead.
@@ -78,8 +78,7 @@ fn multiply_packed(
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let strips = columns.div_ceil(kernel.width);
-    let group_columns = strips.div_ceil(LEAST_TILES).min(STRIPS_SIDE_BY_SIDE) * kernel.width;
+    let group_columns = side_by_side(columns.div_ceil(kernel.width)) * kernel.width;
     let groups = columns.div_ceil(group_columns);
     let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
     let group_flops = 2 * rows * depth * group_columns;
@@ -113,7 +112,26 @@ fn multiply_packed(
     });
 }
 
+/// How many of a product's `strips` are computed side by side.
+fn side_by_side(strips: usize) -> usize {
+    (strips / LEAST_GROUPS).clamp(1, STRIPS_SIDE_BY_SIDE)
+}
+
 /// The `block`-th run of a reduction over `depth` terms.
 pub(crate) fn reduction_block(depth: usize, block: usize) -> Range<usize> {
     block * REDUCTION_BLOCK..((block + 1) * REDUCTION_BLOCK).min(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::side_by_side;
+
+    #[test]
+    fn few_strips_are_cut_into_four_groups_and_many_into_groups_of_four() {
+        for strips in 1..=40_usize {
+            let groups = strips.div_ceil(side_by_side(strips));
+            assert!(groups >= strips.min(4), "{strips} strips in {groups} groups");
+        }
+        assert_eq!([1, 7, 8, 16, 64].map(side_by_side), [1, 1, 2, 4, 4]);
+    }
 }

@@ -116,11 +116,10 @@ pub mod packed {
     pub const UNITS: [u64; 2] = [128, 512];
     /// Inputs beside them, at least.
     pub const INPUTS: u64 = 32;
+    /// Bytes of a thread's other buffers: packed strips and sums, in three quarters of it at most, and the sums of several
+    /// shards, of which a tree of n needs log₂ n + 2 at once.
+    pub const THREAD: u64 = 1 << 20;
 }
-
-/// Small buffers of a compute thread: 256 KiB of packed operands and as much of sums, or 48 KiB of them for each level of
-/// a tree over shards, up to as much again.
-const SCRATCH_PER_THREAD: u64 = 1 << 20;
 
 /// Panels that a full window reads ahead, and panels whose writes may be under way beside them.
 const READ_AHEAD: u64 = 4;
@@ -213,12 +212,12 @@ impl Demand<'_> {
         let widest =
             self.network.layers().iter().map(|layer| layer.inputs.max(layer.outputs)).max().unwrap_or(0);
         let rows = self.timeline.chunk_rows().max(self.timeline.evaluation_rows) as u64;
-        let packed = 4 * (rows.min(packed::SAMPLES) + packed::FILLING) * widest as u64;
+        let samples_packed = 4 * (rows.min(packed::SAMPLES) + packed::FILLING) * widest as u64;
         let samples = self.timeline.batch_size as u64;
         let [fewest, most] = packed::UNITS;
         let units = (packed::ERRORS / samples).clamp(fewest, most);
         let gradient = 4 * (units + packed::FILLING + packed::INPUTS) * samples;
-        self.strategy.ranks() as u64 * packed + self.threads * (gradient + SCRATCH_PER_THREAD)
+        self.strategy.ranks() as u64 * samples_packed + self.threads * (gradient + packed::THREAD)
     }
 
     /// Pins extents while they fit in `room`, weights of all domains first. Where not all of a kind fit, those that do

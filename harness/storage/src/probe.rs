@@ -171,8 +171,8 @@ impl Drop for DiskProbe {
 }
 
 impl Streamer {
-    /// Streams extents, one after the other, as long as `proceed` says so, which is told for how long the stream has been in
-    /// its stride. Returns the bytes a second of that time: neither the queue's filling, nor reads before the first
+    /// Streams extents, one after the other, until something can be told, and on as long as `proceed` says so, which is told
+    /// for how long the stream has been in its stride. Returns the bytes a second of that time: neither the queue's filling, nor reads before the first
     /// write, nor the queue's running empty is part of a stream that goes on.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Streamer {
                 match mix {
                     Mix::OneReadOneWrite => self.store.begin_write(extent, panel)?,
                     Mix::TwoReadsOneWrite if turn.is_multiple_of(2) => {
-                        self.store.begin_write(extent, panel)?
+                        self.store.begin_write(extent, panel)?;
                     }
                     _ => self.store.release(extent, panel),
                 }

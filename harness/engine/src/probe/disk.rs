@@ -95,16 +95,24 @@ fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), En
     const ROWS: usize = 64;
     let mut layers = Layers::new(WIDEST)?;
     let mut step = || Product::ALL.iter().map(|product| layers.multiply(*product, ROWS)).sum();
-    let mut compute = || pool.install(|| rate(TOGETHER.as_secs_f64(), &mut step));
+    let mut compute = |time: Duration| pool.install(|| rate(time.as_secs_f64(), &mut step));
     let (mut alone, mut both) = ((0.0, 0.0), (0.0, 0.0));
     for _ in 0..TOGETHER_ROUNDS {
         let disk_alone = streamer.stream(Mix::TwoReadsOneWrite, |time| time < TOGETHER)?;
-        let compute_alone = compute();
-        let over = AtomicBool::new(false);
+        let compute_alone = compute(TOGETHER);
+        let (flows, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let (computed, streamed) = thread::scope(|scope| {
-            let stream =
-                scope.spawn(|| streamer.stream(Mix::TwoReadsOneWrite, |_| !over.load(Ordering::Relaxed)));
-            let computed = compute();
+            let stream = scope.spawn(|| {
+                streamer.stream(Mix::TwoReadsOneWrite, |_| {
+                    flows.store(true, Ordering::Relaxed);
+                    !over.load(Ordering::Relaxed)
+                })
+            });
+            // One step after the other, until the stream counts, or has failed.
+            while !flows.load(Ordering::Relaxed) && !stream.is_finished() {
+                compute(Duration::ZERO);
+            }
+            let computed = compute(TOGETHER);
             over.store(true, Ordering::Relaxed);
             (computed, stream.join())
         });

@@ -20,7 +20,7 @@ const VECTORS: usize = 2;
 const HEIGHT: usize = 12;
 const WIDTH: usize = VECTORS * LANES;
 
-/// So that there is room for all runs of a product with few samples or few heights.
+/// From two heights on, a forward product has room for all runs of whole cache lines.
 const TERMS_PER_RUN: usize = 4;
 
 pub(super) const KERNEL: Kernel = Kernel {

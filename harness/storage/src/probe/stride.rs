@@ -7,7 +7,7 @@ use super::Mix;
 /// Bytes read, and bytes written.
 pub(super) type Moved = [u64; 2];
 
-/// What a stream has moved since its queue was full.
+/// What a stream has moved since it first had in all the directions that it is to.
 #[derive(Debug)]
 pub(super) struct Stride {
     /// Whether the stream reads, and whether it writes.
@@ -36,7 +36,7 @@ impl Stride {
             self.began = Some((at, moved));
         }
         let (began, before) = self.began?;
-        Some((at - began, moved.iter().sum::<u64>() - before.iter().sum::<u64>()))
+        Some((at.saturating_sub(began), moved.iter().sum::<u64>() - before.iter().sum::<u64>()))
     }
 }
 

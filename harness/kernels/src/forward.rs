@@ -76,7 +76,7 @@ impl<T: Element> Right for Transposed<'_, T> {
     const OPERATION: Operation = Operation::Forward;
     const COLUMNS_ARE_LINES: bool = true;
 
-    fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32]) {
+    fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32], _: usize) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
         self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::micro::{Ahead, Blocking, Kernel, Packed, Region};
+use crate::micro::{Ahead, Blocking, Kernel, Meanwhile, Packed, Region};
 use crate::panel::Panel;
 use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
@@ -372,7 +372,7 @@ impl Tile<'_> {
             let units = first..(first + kernel.height).min(self.units.end);
             // The parameters of the next units come while these are computed.
             let next = to.locate(span(&(units.end..(units.end + kernel.height).min(self.units.end))));
-            let mut ahead = Ahead::new(&next, self.blocks * width / kernel.width);
+            let mut ahead = Ahead::new(next.into_iter(), self.blocks * width / kernel.width);
             self.sum(&units, left, right, sums, &mut ahead);
             let place = Place::Inputs { unit: first, first: inputs.start };
             to.take(&Piece { sums, width, span: span(&units), place });
@@ -386,7 +386,7 @@ impl Tile<'_> {
         mut left: &[f32],
         mut right: &[f32],
         sums: &mut [f32],
-        ahead: &mut Ahead,
+        ahead: &mut impl Meanwhile,
     ) {
         let (kernel, rows) = (self.kernel, units.len());
         let width = right.len() / self.samples.max(1);
@@ -431,7 +431,8 @@ impl Tile<'_> {
             let block;
             (block, packed) = packed.split_at_mut(samples.len() * width);
             let source = &chunk.x[samples.start * stride + inputs.start..];
-            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), block);
+            let apart = samples.len() * self.kernel.width;
+            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), block, apart);
         }
     }
 

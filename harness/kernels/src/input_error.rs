@@ -78,9 +78,9 @@ impl<T: Element> Right for Rows<'_, T> {
     const OPERATION: Operation = Operation::InputError;
     const COLUMNS_ARE_LINES: bool = false;
 
-    fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32]) {
+    fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32], apart: usize) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed);
+        self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed, apart);
     }
 
     fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Region {

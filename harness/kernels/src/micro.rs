@@ -16,7 +16,7 @@ use half::bf16;
 use crate::REDUCTION_BLOCK;
 use crate::precision::expand;
 
-pub(crate) use ahead::{Ahead, Region};
+pub(crate) use ahead::{Ahead, Meanwhile, Region};
 pub(crate) use straight::{Matrix, Straight};
 
 /// Multiplies packed operands: `result[height × width] (=|+=) leftᵀ · right`, lines of the result `stride` apart, of
@@ -43,9 +43,10 @@ const MOST_RUNS: usize = REDUCTION_BLOCK / 4;
 /// Packs `lines` lines that run along the reduction: `packed[p][i] = source[i · stride + p]`.
 type Interleave<T> = unsafe fn(source: *const T, stride: usize, lines: usize, depth: usize, packed: *mut f32);
 
-/// Packs `depth` lines that run across the reduction, each `strips` times as long as a line of the packed operand:
-/// `packed[strip][p][i] = source[p · stride + strip · lanes + i]`.
-type Gather<T> = unsafe fn(source: *const T, stride: usize, depth: usize, strips: usize, packed: *mut f32);
+/// Packs `depth` lines that run across the reduction, each `strips` times as long as a line of the packed operand, into strips
+/// that begin `apart` values apart: `packed[strip · apart + p · lanes + i] = source[p · stride + strip · lanes + i]`.
+type Gather<T> =
+    unsafe fn(source: *const T, stride: usize, depth: usize, strips: usize, packed: *mut f32, apart: usize);
 
 /// A left operand: `rows` rows of `depth` terms, `stride` apart.
 #[derive(Clone, Copy)]
@@ -214,8 +215,14 @@ impl Kernel {
     }
 
     /// `result[rows × columns] (=|+=) left·right`. `result` has room for whole heights; what is in its lines beyond `rows`
-    /// has no meaning. Each height of each strip is a product to `ahead`.
-    pub(crate) fn multiply(&self, operands: &Packed, result: &mut [f32], add: bool, ahead: &mut Ahead) {
+    /// has no meaning. Each height of each strip is a product to `meanwhile`.
+    pub(crate) fn multiply(
+        &self,
+        operands: &Packed,
+        result: &mut [f32],
+        add: bool,
+        meanwhile: &mut impl Meanwhile,
+    ) {
         let Packed { depth, rows, left, right } = *operands;
         assert!((1..=REDUCTION_BLOCK).contains(&depth), "a sum of {depth} terms in one run");
         let columns = right.len() / (depth * self.width) * self.width;
@@ -230,7 +237,7 @@ impl Kernel {
             let heights = (0..rows).step_by(self.height).zip(left.chunks_exact(depth * self.height));
             for (row, left) in heights {
                 let runs = match self.terms_per_run {
-                    Some(_) => ahead.share(addresses, left.as_ptr().cast()),
+                    Some(_) => meanwhile.before_product(addresses, left.as_ptr().cast()),
                     None => 0,
                 };
                 let (left, right, ahead) = (left.as_ptr(), right.as_ptr(), addresses.as_ptr());
@@ -269,7 +276,7 @@ impl Kernel {
         depth: usize,
         packed: &mut [f32],
     ) {
-        gather(self.gather_height, self.height, source, stride, rows, depth, packed);
+        gather(self.gather_height, self.height, source, stride, rows, depth, packed, depth * self.height);
     }
 
     /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`. `packed` takes
@@ -285,8 +292,9 @@ impl Kernel {
         interleave(T::interleave_width(self), self.width, source, stride, columns, depth, packed);
     }
 
-    /// Packs a right operand whose rows run across the reduction: term p at `source[p · stride ..]`. `packed` takes
-    /// one strip for each `width` columns, zeros where there are no more columns.
+    /// Packs `depth` terms of a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
+    /// `packed` takes one strip for each `width` columns, zeros where there are no more columns; strips begin `apart` values
+    /// apart, so that there may be more terms before and behind.
     pub(crate) fn pack_right_rows<T: Element>(
         &self,
         source: &[T],
@@ -294,8 +302,9 @@ impl Kernel {
         columns: usize,
         depth: usize,
         packed: &mut [f32],
+        apart: usize,
     ) {
-        gather(T::gather_width(self), self.width, source, stride, columns, depth, packed);
+        gather(T::gather_width(self), self.width, source, stride, columns, depth, packed, apart);
     }
 }
 
@@ -317,6 +326,7 @@ fn interleave<T>(
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn gather<T: Element>(
     code: Gather<T>,
     lanes: usize,
@@ -325,18 +335,22 @@ fn gather<T: Element>(
     count: usize,
     depth: usize,
     packed: &mut [f32],
+    apart: usize,
 ) {
-    let strips = count / lanes;
-    assert!(depth >= 1 && packed.len() == count.div_ceil(lanes) * depth * lanes, "packing of a wrong shape");
+    let (strips, all) = (count / lanes, count.div_ceil(lanes));
+    assert!(depth >= 1 && all >= 1 && apart >= depth * lanes, "packing of a wrong shape");
+    assert!(packed.len() >= (all - 1) * apart + depth * lanes, "packing writes past its strips");
     assert!(source.len() >= (depth - 1) * stride + count, "packing reads past its source");
     // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
-    unsafe { code(source.as_ptr(), stride, depth, strips, packed.as_mut_ptr()) }
-    let (first, count) = (strips * lanes, count % lanes);
-    for (p, packed) in packed[first * depth..].chunks_exact_mut(lanes).enumerate() {
-        for (packed, value) in packed.iter_mut().zip(&source[p * stride + first..][..count]) {
-            *packed = value.to_f32();
+    unsafe { code(source.as_ptr(), stride, depth, strips, packed.as_mut_ptr(), apart) }
+    if strips < all {
+        let (first, count) = (strips * lanes, count % lanes);
+        for (p, packed) in packed[strips * apart..].chunks_exact_mut(lanes).take(depth).enumerate() {
+            for (packed, value) in packed.iter_mut().zip(&source[p * stride + first..][..count]) {
+                *packed = value.to_f32();
+            }
+            packed[count..].fill(0.0);
         }
-        packed[count..].fill(0.0);
     }
 }
 
@@ -359,7 +373,7 @@ mod tests {
                 vec![f32::NAN; columns.next_multiple_of(kernel.width) * depth],
             ];
             kernel.pack_left_rows(&left, depth, rows, depth, &mut packed[0]);
-            kernel.pack_right_rows(&right, columns, columns, depth, &mut packed[1]);
+            kernel.pack_right_rows(&right, columns, columns, depth, &mut packed[1], depth * kernel.width);
             Self { plain: [left, right], packed }
         }
 
@@ -367,7 +381,7 @@ mod tests {
             let [left, right] = &self.packed;
             let mut result = vec![before; rows.next_multiple_of(kernel.height) * right.len() / depth];
             let operands = Packed { depth, rows, left, right };
-            kernel.multiply(&operands, &mut result, before != 0.0, &mut Ahead::new(&[], 0));
+            kernel.multiply(&operands, &mut result, before != 0.0, &mut Ahead::nothing());
             result.truncate(rows * right.len() / depth);
             result
         }
@@ -433,7 +447,7 @@ mod tests {
                     kernel.pack_left_columns(&source[3..], stride, count, depth, packed);
                 });
                 pack(kernel.width, &|packed| {
-                    kernel.pack_right_rows(&source[3..], stride, count, depth, packed);
+                    kernel.pack_right_rows(&source[3..], stride, count, depth, packed, depth * kernel.width);
                 });
             }
         }

@@ -27,10 +27,11 @@ pub(crate) trait Right: Sync {
     /// Whether its columns are lines in memory; else its rows are.
     const COLUMNS_ARE_LINES: bool;
 
-    /// Packs a block of it, strip by strip.
-    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32]);
+    /// Packs a piece of it into strips that begin `apart` values apart. Only if its rows are lines may it be of several strips
+    /// that are longer.
+    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32], apart: usize);
 
-    /// Where that block is.
+    /// Where that piece is.
     fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;
 
     /// Those lines.

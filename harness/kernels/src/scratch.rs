@@ -42,7 +42,8 @@ impl Scratch {
 fn thread_bytes(kernel: &Kernel) -> usize {
     let Kernel { height, width, blocking, .. } = kernel;
     let group = STRIPS_SIDE_BY_SIDE * width;
-    let strips = (group * REDUCTION_BLOCK).max(blocking.packed_inputs);
+    // One block is packed while another is multiplied.
+    let strips = (2 * group * REDUCTION_BLOCK).max(blocking.packed_inputs);
     let sums = (blocking.samples.next_multiple_of(*height) * group).max(height * blocking.inputs);
     (strips + sums) * size_of::<f32>()
 }

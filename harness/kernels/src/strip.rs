@@ -1,9 +1,13 @@
 //! A product of samples with a panel in packed strips, a few at a time.
 
+mod block;
+
 use std::ops::Range;
 
+use block::{Block, Coming};
+
 use crate::REDUCTION_BLOCK;
-use crate::micro::{Ahead, Kernel, Packed, Samples};
+use crate::micro::{Kernel, Packed, Samples};
 use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::product::{Finished, Right};
 use crate::workspace::{with_shared_left, with_workspace};
@@ -69,44 +73,53 @@ fn pack_samples(kernel: &Kernel, samples: Samples, rows: &Range<usize>, padded: 
     });
 }
 
-fn multiply_packed(
+fn multiply_packed<R: Right>(
     kernel: &Kernel,
     samples: &PackedSamples,
     columns: usize,
-    right: &impl Right,
+    right: &R,
     finish: &(impl Fn(Finished) + Sync),
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
     let group_columns = side_by_side(columns.div_ceil(kernel.width)) * kernel.width;
     let groups = columns.div_ceil(group_columns);
-    let group_range = |group: usize| group * group_columns..((group + 1) * group_columns).min(columns);
     let group_flops = 2 * rows * depth * group_columns;
     let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / ENOUGH_TILES).max(1);
     let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
     for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
         // A tile's work, in order: group by group, in each block by block.
-        let work =
-            || part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |block| (group, block)));
-        let next_work = work().skip(1).map(Some).chain([None]);
+        let block = |group: usize, block: usize| Block {
+            kernel,
+            right,
+            columns: group * group_columns..((group + 1) * group_columns).min(columns),
+            terms: reduction_block(depth, block),
+        };
+        let work = part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |b| (group, b)));
+        let mut work = work.map(|(group, b)| block(group, b)).peekable();
         with_workspace(|workspace| {
             let sums = workspace.sums.get(samples.padded * group_columns);
-            for ((group, block), next) in work().zip(next_work) {
-                let (columns, terms) = (group_range(group), reduction_block(depth, block));
-                let width = columns.len().next_multiple_of(kernel.width);
-                let packed = workspace.right.get(width * terms.len());
-                right.pack(columns.clone(), terms.clone(), packed);
-                // What comes next is asked for meanwhile.
-                let next = next
-                    .map(|(group, block)| right.locate(group_range(group), reduction_block(depth, block)));
+            let room = group_columns * depth.min(REDUCTION_BLOCK);
+            let (mut packed, mut coming) = workspace.right.get(2 * room).split_at_mut(room);
+            if let Some(first) = work.peek() {
+                first.pack(packed);
+            }
+            while let Some(block) = work.next() {
+                let width = block.width();
                 let products = width / kernel.width * samples.padded / kernel.height;
-                let mut ahead = Ahead::new(next.as_slice(), products);
-                let left = samples.block(&terms);
-                let operands = Packed { depth: terms.len(), rows, left, right: packed };
-                kernel.multiply(&operands, sums, block > 0, &mut ahead);
-                if block + 1 == blocks {
-                    finish(Finished { rows: samples.rows.clone(), columns, sums, width });
+                let mut next = Coming::new(work.peek(), products, coming);
+                let operands = Packed {
+                    depth: block.terms.len(),
+                    rows,
+                    left: samples.block(&block.terms),
+                    right: &packed[..width * block.terms.len()],
+                };
+                kernel.multiply(&operands, sums, block.terms.start > 0, &mut next);
+                next.pack_rest();
+                if block.terms.end == depth {
+                    finish(Finished { rows: samples.rows.clone(), columns: block.columns, sums, width });
                 }
+                std::mem::swap(&mut packed, &mut coming);
             }
         });
     });

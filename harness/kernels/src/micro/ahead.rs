@@ -38,9 +38,19 @@ impl Region {
     }
 }
 
+/// What is done beside products.
+pub(crate) trait Meanwhile {
+    /// Called before a product, with places for addresses of runs that it is to ask for. Returns how many it has filled; all
+    /// others it sets to `idle`.
+    fn before_product(&mut self, addresses: &mut [*const u8], idle: *const u8) -> usize;
+}
+
 /// Regions, run by run, in even shares for the products to come.
-pub(crate) struct Ahead<'a> {
-    regions: std::slice::Iter<'a, Region>,
+pub(crate) struct Ahead<Regions> {
+    /// Those to come.
+    regions: Regions,
+    /// How many have begun.
+    begun: usize,
     /// What is left of the region under way: its lines but the first.
     region: Region,
     /// What is left of the line under way.
@@ -49,22 +59,53 @@ pub(crate) struct Ahead<'a> {
     share: usize,
 }
 
-impl<'a> Ahead<'a> {
+impl Ahead<std::iter::Empty<Region>> {
+    /// Nothing to ask for.
+    pub(crate) fn nothing() -> Self {
+        Self::new(std::iter::empty(), 0)
+    }
+}
+
+impl<Regions: Iterator<Item = Region> + Clone> Ahead<Regions> {
     /// All of `regions`, over `products` products.
-    pub(crate) fn new(regions: &'a [Region], products: usize) -> Self {
-        let runs: usize = regions.iter().map(Region::runs).sum();
+    pub(crate) fn new(regions: Regions, products: usize) -> Self {
+        let runs: usize = regions.clone().map(|region| region.runs()).sum();
         let nothing = std::ptr::null();
         Self {
-            regions: regions.iter(),
+            regions,
+            begun: 0,
             region: Region::NONE,
             line: nothing..nothing,
             share: runs.div_ceil(products.max(1)),
         }
     }
 
-    /// The addresses that the next product is to ask for, then `idle`. Returns how many they are. What `addresses` have no
-    /// room for is asked for now.
-    pub(super) fn share(&mut self, mut addresses: &mut [*const u8], idle: *const u8) -> usize {
+    /// How many regions have been asked for to their ends, by products before the next.
+    pub(crate) fn done(&self) -> usize {
+        let under_way = self.region.lines > 0 || self.line.start < self.line.end;
+        self.begun - usize::from(under_way)
+    }
+
+    /// Goes on to the next line, if the one under way is over. Whether there is one.
+    fn find_line(&mut self) -> bool {
+        while self.line.start >= self.line.end {
+            while self.region.lines == 0 {
+                let Some(region) = self.regions.next() else { return false };
+                self.region = region;
+                self.begun += 1;
+            }
+            let start = self.region.source;
+            self.line = start.wrapping_sub(start.addr() % CACHE_LINE)..start.wrapping_add(self.region.length);
+            self.region.source = start.wrapping_add(self.region.stride);
+            self.region.lines -= 1;
+        }
+        true
+    }
+}
+
+impl<Regions: Iterator<Item = Region> + Clone> Meanwhile for Ahead<Regions> {
+    /// Gives the next share. What `addresses` have no room for is asked for now.
+    fn before_product(&mut self, mut addresses: &mut [*const u8], idle: *const u8) -> usize {
         let room = addresses.len();
         let mut left = self.share;
         while left > 0 && self.find_line() {
@@ -86,21 +127,6 @@ impl<'a> Ahead<'a> {
         addresses.fill(idle);
         room - addresses.len()
     }
-
-    /// Goes on to the next line, if the one under way is over. Whether there is one.
-    fn find_line(&mut self) -> bool {
-        while self.line.start >= self.line.end {
-            while self.region.lines == 0 {
-                let Some(region) = self.regions.next() else { return false };
-                self.region = *region;
-            }
-            let start = self.region.source;
-            self.line = start.wrapping_sub(start.addr() % CACHE_LINE)..start.wrapping_add(self.region.length);
-            self.region.source = start.wrapping_add(self.region.stride);
-            self.region.lines -= 1;
-        }
-        true
-    }
 }
 
 /// Asks for a run into the second-level cache; the first level is full of packed operands.
@@ -119,7 +145,7 @@ pub(super) fn prefetch_run(address: *const u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, Region};
+    use super::{Ahead, Meanwhile, Region};
 
     fn region(source: usize, stride: usize, lines: usize, length: usize) -> Region {
         Region::new(std::ptr::without_provenance::<u8>(source), stride, lines, length)
@@ -127,10 +153,10 @@ mod tests {
 
     /// What each of `products` products asks for, two addresses at most.
     fn shares(regions: &[Region], products: usize) -> Vec<Vec<usize>> {
-        let mut ahead = Ahead::new(regions, products);
+        let mut ahead = Ahead::new(regions.iter().copied(), products);
         let share = |_| {
             let mut addresses = [std::ptr::null(); 2];
-            let runs = ahead.share(&mut addresses, std::ptr::null());
+            let runs = ahead.before_product(&mut addresses, std::ptr::null());
             assert!(addresses[runs..].iter().all(|address| address.is_null()));
             addresses[..runs].iter().map(|address| address.addr()).collect()
         };
@@ -158,6 +184,18 @@ mod tests {
     fn what_a_product_has_no_room_for_is_not_left_to_the_next() {
         assert_eq!(shares(&[region(6400, 0, 1, 2048)], 2), [vec![6400, 6656], vec![7424, 7680]]);
         assert_eq!(shares(&[region(640, 1024, 6, 64)], 2), [vec![640, 1664], vec![3712, 4736]]);
+    }
+
+    #[test]
+    fn a_region_is_done_when_all_of_it_has_been_asked_for() {
+        let regions = [region(640, 1024, 2, 512), region(64_000, 64, 1, 64), region(6400, 0, 1, 256)];
+        let mut ahead = Ahead::new(regions.into_iter(), 6);
+        let done = |_| {
+            ahead.before_product(&mut [std::ptr::null(); 2], std::ptr::null());
+            ahead.done()
+        };
+        // A run at a time, of two lines of two, one of one and one of one.
+        assert_eq!((0..7).map(done).collect::<Vec<_>>(), [0, 0, 0, 1, 2, 3, 3]);
     }
 
     #[test]

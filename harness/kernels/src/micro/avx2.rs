@@ -43,7 +43,7 @@ pub(super) const KERNEL: Kernel = Kernel {
 };
 
 /// Elements that become a vector of f32.
-pub(super) trait Vector: Element {
+pub(in crate::micro) trait Vector: Element {
     /// The eight at `source`.
     ///
     /// # Safety

@@ -2,8 +2,10 @@
 //!
 //! A strip is two cache lines wide. A block of 256 terms of it takes two thirds of a first-level cache of 48 KiB, and twelve
 //! rows of packed samples a quarter. All sizes are for such a cache and a second level of 2 MiB, and were measured on Sapphire
-//! Rapids alone. Packing, and products of few rows, wait for memory more than for vectors: they are
+//! Rapids alone. Packing of samples, and products of few rows, wait for memory more than for vectors: they are
 //! [`avx2`](super::avx2)'s.
+
+mod packing;
 
 use std::arch::asm;
 use std::arch::x86_64::{__m512, _mm512_add_ps, _mm512_loadu_ps, _mm512_setzero_ps, _mm512_storeu_ps};
@@ -12,7 +14,8 @@ use std::array::from_fn;
 use half::bf16;
 
 use super::ahead::prefetch_run;
-use super::avx2::{packing, straight};
+use super::avx2;
+use super::avx2::straight;
 use super::{Blocking, FewSamples, Kernel, Operands};
 
 const LANES: usize = 16;
@@ -29,9 +32,9 @@ pub(super) const KERNEL: Kernel = Kernel {
     width: WIDTH,
     product,
     terms_per_run: Some(TERMS_PER_RUN),
-    interleave_height: packing::interleave_height::<HEIGHT>,
+    interleave_height: avx2::packing::interleave_height::<HEIGHT>,
     interleave_width: packing::interleave_width::<f32, WIDTH>,
-    gather_height: packing::gather_height::<HEIGHT>,
+    gather_height: avx2::packing::gather_height::<HEIGHT>,
     gather_width: packing::gather_width::<f32, WIDTH>,
     expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
     expand_gather_width: packing::gather_width::<bf16, WIDTH>,

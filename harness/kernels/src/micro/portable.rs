@@ -78,20 +78,22 @@ unsafe fn interleave<T: Element, const LANES: usize>(
 }
 
 /// # Safety
-/// `source` holds `depth` lines of `strips × LANES` values, `stride` apart, `packed` `strips` times `depth × LANES` values.
+/// `source` holds `depth` lines of `strips × LANES` values, `stride` apart, `packed` `strips` times `depth × LANES` values,
+/// `apart` apart.
 unsafe fn gather<T: Element, const LANES: usize>(
     source: *const T,
     stride: usize,
     depth: usize,
     strips: usize,
     packed: *mut f32,
+    apart: usize,
 ) {
     for strip in 0..strips {
         for p in 0..depth {
             // SAFETY: the caller's contract.
             unsafe {
                 let values = *source.add(p * stride + strip * LANES).cast::<[T; LANES]>();
-                *packed.cast::<[f32; LANES]>().add(strip * depth + p) = values.map(T::to_f32);
+                *packed.add(strip * apart + p * LANES).cast::<[f32; LANES]>() = values.map(T::to_f32);
             }
         }
     }

@@ -6,12 +6,13 @@ use std::arch::x86_64::{
     _mm256_permute2f128_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 use std::array::from_fn;
+use std::ops::Range;
 
 use super::{LANES, Vector};
 use crate::micro::Element;
 
 /// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
-const LINES_AHEAD: usize = 6;
+pub(in crate::micro) const LINES_AHEAD: usize = 6;
 
 /// Values of f32 in a cache line.
 const CACHE_LINE: usize = 16;
@@ -100,13 +101,30 @@ pub(in crate::micro) unsafe fn interleave_width<T: Vector, const WIDTH: usize>(
     depth: usize,
     packed: *mut f32,
 ) {
-    const { assert!(WIDTH.is_multiple_of(LANES)) };
-    let whole_lines = lines / LANES * LANES;
-    let whole = depth / LANES * LANES;
+    // SAFETY: the caller's contract.
+    unsafe { interleave_part::<T, WIDTH>(source, stride, lines, 0..depth, 0..WIDTH, packed) }
+}
+
+/// Some `terms` of some `lanes`.
+///
+/// # Safety
+/// As for [`interleave_width`].
+#[target_feature(enable = "avx2,fma")]
+pub(in crate::micro) unsafe fn interleave_part<T: Vector, const WIDTH: usize>(
+    source: *const T,
+    stride: usize,
+    lines: usize,
+    terms: Range<usize>,
+    lanes: Range<usize>,
+    packed: *mut f32,
+) {
+    let whole_lanes =
+        lanes.start..lanes.start + lines.saturating_sub(lanes.start).min(lanes.len()) / LANES * LANES;
+    let whole_terms = terms.start..terms.start + terms.len() / LANES * LANES;
     // Eight lines at a time, each to its end: lines a power of two apart share the few places of a cache set, and of
     // more lines none would stay until its second half is read.
-    for first in (0..whole_lines).step_by(LANES) {
-        for p in (0..whole).step_by(LANES) {
+    for first in whole_lanes.clone().step_by(LANES) {
+        for p in whole_terms.clone().step_by(LANES) {
             // SAFETY: an 8 × 8 block inside both; the caller's contract.
             unsafe {
                 let columns = transposed(from_fn(|i| T::load(source.add((first + i) * stride + p))));
@@ -118,14 +136,15 @@ pub(in crate::micro) unsafe fn interleave_width<T: Vector, const WIDTH: usize>(
     }
     // SAFETY: the caller's contract.
     unsafe {
-        interleave_rest::<_, WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
-        interleave_rest::<_, WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
+        let rest = whole_lanes.end..lanes.end;
+        interleave_rest::<_, WIDTH>(source, stride, lines, whole_terms.clone(), rest, packed);
+        interleave_rest::<_, WIDTH>(source, stride, lines, whole_terms.end..terms.end, lanes, packed);
     }
 }
 
 /// # Safety
 /// The CPU has AVX2; `source` holds `depth` lines of `strips × HEIGHT` values, `stride` apart, `packed` `strips` times
-/// `depth × HEIGHT` values.
+/// `depth × HEIGHT` values, `apart` apart.
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
     source: *const f32,
@@ -133,6 +152,7 @@ pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
     depth: usize,
     strips: usize,
     packed: *mut f32,
+    apart: usize,
 ) {
     const { assert!(HEIGHT.is_multiple_of(FOUR) || HEIGHT % FOUR == PAIR) };
     let fours = HEIGHT / FOUR * FOUR;
@@ -142,7 +162,7 @@ pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
                 // SAFETY: the caller's contract; neither of the loads and stores asks for an alignment.
                 unsafe {
                     let source = source.add(p * stride + strip * HEIGHT);
-                    let packed = packed.add((strip * depth + p) * HEIGHT);
+                    let packed = packed.add(strip * apart + p * HEIGHT);
                     prefetch(source.wrapping_add(LINES_AHEAD * stride));
                     for i in (0..fours).step_by(FOUR) {
                         _mm_storeu_ps(packed.add(i), _mm_loadu_ps(source.add(i)));
@@ -159,7 +179,7 @@ pub(in crate::micro) unsafe fn gather_height<const HEIGHT: usize>(
 
 /// # Safety
 /// The CPU has AVX2; `source` holds `depth` lines of `strips × WIDTH` values, `stride` apart, `packed` `strips` times
-/// `depth × WIDTH` values.
+/// `depth × WIDTH` values, `apart` apart.
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
     source: *const T,
@@ -167,6 +187,7 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
     depth: usize,
     strips: usize,
     packed: *mut f32,
+    apart: usize,
 ) {
     const { assert!(WIDTH.is_multiple_of(LANES)) };
     for p in 0..depth {
@@ -174,10 +195,10 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
             // SAFETY: the caller's contract.
             unsafe {
                 let source = source.add(p * stride + strip * WIDTH);
-                let packed = packed.add((strip * depth + p) * WIDTH);
+                let packed = packed.add(strip * apart + p * WIDTH);
                 for i in (0..WIDTH).step_by(LANES) {
-                    if i % CACHE_LINE == 0 {
-                        prefetch(source.wrapping_add(LINES_AHEAD * stride + i));
+                    if i % CACHE_LINE == 0 && p + LINES_AHEAD < depth {
+                        prefetch(source.add(LINES_AHEAD * stride + i));
                     }
                     _mm256_storeu_ps(packed.add(i), T::load(source.add(i)));
                 }
@@ -188,7 +209,7 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
 
 /// Asks for a cache line.
 #[inline]
-fn prefetch<T>(address: *const T) {
+pub(in crate::micro) fn prefetch<T>(address: *const T) {
     // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }
@@ -202,8 +223,8 @@ unsafe fn interleave_rest<T: Element, const LANES: usize>(
     source: *const T,
     stride: usize,
     lines: usize,
-    terms: std::ops::Range<usize>,
-    lanes: std::ops::Range<usize>,
+    terms: Range<usize>,
+    lanes: Range<usize>,
     packed: *mut f32,
 ) {
     for p in terms {

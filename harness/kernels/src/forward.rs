@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::activation::{OutputActivation, activate};
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Matrix, Region, Samples};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -76,9 +76,9 @@ impl<T: Element> Right for Transposed<'_, T> {
     const OPERATION: Operation = Operation::Forward;
     const COLUMNS_ARE_LINES: bool = true;
 
-    fn pack(&self, units: Range<usize>, inputs: Range<usize>, packed: &mut [f32], _: usize) {
+    fn pack(&self, units: Range<usize>, inputs: Range<usize>, strips: Strips) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), packed);
+        self.kernel.pack_right_columns(source, self.inputs, units.len(), inputs.len(), strips.values);
     }
 
     fn locate(&self, units: Range<usize>, inputs: Range<usize>) -> Region {

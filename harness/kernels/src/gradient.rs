@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::micro::{Ahead, Blocking, Kernel, Meanwhile, Packed, Region};
+use crate::micro::{Ahead, Blocking, Kernel, Meanwhile, Packed, Region, Strips};
 use crate::panel::Panel;
 use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
@@ -386,7 +386,7 @@ impl Tile<'_> {
         mut left: &[f32],
         mut right: &[f32],
         sums: &mut [f32],
-        ahead: &mut impl Meanwhile,
+        meanwhile: &mut impl Meanwhile,
     ) {
         let (kernel, rows) = (self.kernel, units.len());
         let width = right.len() / self.samples.max(1);
@@ -399,7 +399,7 @@ impl Tile<'_> {
                 (right_block, right) = right.split_at(depth * width);
                 let height = &left_block[depth * (units.start - self.units.start)..][..depth * kernel.height];
                 let operands = Packed { depth, rows, left: height, right: right_block };
-                kernel.multiply(&operands, sums, add, ahead);
+                kernel.multiply(&operands, sums, add, meanwhile);
                 add = true;
             }
             if !add {
@@ -431,8 +431,8 @@ impl Tile<'_> {
             let block;
             (block, packed) = packed.split_at_mut(samples.len() * width);
             let source = &chunk.x[samples.start * stride + inputs.start..];
-            let apart = samples.len() * self.kernel.width;
-            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), block, apart);
+            let strips = Strips { values: block, apart: samples.len() * self.kernel.width };
+            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), strips);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Matrix, Region, Samples};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
@@ -78,9 +78,9 @@ impl<T: Element> Right for Rows<'_, T> {
     const OPERATION: Operation = Operation::InputError;
     const COLUMNS_ARE_LINES: bool = false;
 
-    fn pack(&self, inputs: Range<usize>, units: Range<usize>, packed: &mut [f32], apart: usize) {
+    fn pack(&self, inputs: Range<usize>, units: Range<usize>, strips: Strips) {
         let source = &self.weights[units.start * self.inputs + inputs.start..];
-        self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), packed, apart);
+        self.kernel.pack_right_rows(source, self.inputs, inputs.len(), units.len(), strips);
     }
 
     fn locate(&self, inputs: Range<usize>, units: Range<usize>) -> Region {

@@ -70,6 +70,14 @@ pub(crate) struct Packed<'a> {
     pub right: &'a [f32],
 }
 
+/// Packed strips: of some of their terms, so that there may be others between them.
+pub(crate) struct Strips<'a> {
+    /// From the first term of the first strip to the last of the last.
+    pub values: &'a mut [f32],
+    /// Values from where a strip begins to where the next does.
+    pub apart: usize,
+}
+
 /// Most samples that multiply weights where they are.
 #[derive(Debug)]
 pub(crate) struct FewSamples {
@@ -215,7 +223,7 @@ impl Kernel {
     }
 
     /// `result[rows × columns] (=|+=) left·right`. `result` has room for whole heights; what is in its lines beyond `rows`
-    /// has no meaning. Each height of each strip is a product to `meanwhile`.
+    /// has no meaning. Each height of each strip is a product to `meanwhile`, if this kernel asks for runs.
     pub(crate) fn multiply(
         &self,
         operands: &Packed,
@@ -276,7 +284,16 @@ impl Kernel {
         depth: usize,
         packed: &mut [f32],
     ) {
-        gather(self.gather_height, self.height, source, stride, rows, depth, packed, depth * self.height);
+        let apart = depth * self.height;
+        gather(
+            self.gather_height,
+            self.height,
+            source,
+            stride,
+            rows,
+            depth,
+            Strips { values: packed, apart },
+        );
     }
 
     /// Packs a right operand whose columns run along the reduction: column i at `source[i · stride ..]`. `packed` takes
@@ -293,18 +310,16 @@ impl Kernel {
     }
 
     /// Packs `depth` terms of a right operand whose rows run across the reduction: term p at `source[p · stride ..]`.
-    /// `packed` takes one strip for each `width` columns, zeros where there are no more columns; strips begin `apart` values
-    /// apart, so that there may be more terms before and behind.
+    /// There is a strip for each `width` columns, zeros where there are no more columns.
     pub(crate) fn pack_right_rows<T: Element>(
         &self,
         source: &[T],
         stride: usize,
         columns: usize,
         depth: usize,
-        packed: &mut [f32],
-        apart: usize,
+        strips: Strips,
     ) {
-        gather(T::gather_width(self), self.width, source, stride, columns, depth, packed, apart);
+        gather(T::gather_width(self), self.width, source, stride, columns, depth, strips);
     }
 }
 
@@ -326,7 +341,6 @@ fn interleave<T>(
     }
 }
 
-#[allow(clippy::too_many_arguments)]
 fn gather<T: Element>(
     code: Gather<T>,
     lanes: usize,
@@ -334,18 +348,17 @@ fn gather<T: Element>(
     stride: usize,
     count: usize,
     depth: usize,
-    packed: &mut [f32],
-    apart: usize,
+    Strips { values: packed, apart }: Strips,
 ) {
-    let (strips, all) = (count / lanes, count.div_ceil(lanes));
+    let (whole, all) = (count / lanes, count.div_ceil(lanes));
     assert!(depth >= 1 && all >= 1 && apart >= depth * lanes, "packing of a wrong shape");
-    assert!(packed.len() >= (all - 1) * apart + depth * lanes, "packing writes past its strips");
+    assert_eq!(packed.len(), (all - 1) * apart + depth * lanes, "strips of a wrong shape");
     assert!(source.len() >= (depth - 1) * stride + count, "packing reads past its source");
     // SAFETY: in bounds by the assertions; the CPU was asked for its features when this kernel was chosen.
-    unsafe { code(source.as_ptr(), stride, depth, strips, packed.as_mut_ptr(), apart) }
-    if strips < all {
-        let (first, count) = (strips * lanes, count % lanes);
-        for (p, packed) in packed[strips * apart..].chunks_exact_mut(lanes).take(depth).enumerate() {
+    unsafe { code(source.as_ptr(), stride, depth, whole, packed.as_mut_ptr(), apart) }
+    if whole < all {
+        let (first, count) = (whole * lanes, count % lanes);
+        for (p, packed) in packed[whole * apart..].chunks_exact_mut(lanes).enumerate() {
             for (packed, value) in packed.iter_mut().zip(&source[p * stride + first..][..count]) {
                 *packed = value.to_f32();
             }
@@ -358,6 +371,7 @@ fn gather<T: Element>(
 mod tests {
     use super::*;
     use crate::check::{assert_near, bits, numbers, product};
+    use crate::precision::round_to_nearest;
 
     /// Packed operands of a product, and the plain ones: `left[row · depth + term]`, `right[term · columns + column]`.
     struct Case {
@@ -373,7 +387,8 @@ mod tests {
                 vec![f32::NAN; columns.next_multiple_of(kernel.width) * depth],
             ];
             kernel.pack_left_rows(&left, depth, rows, depth, &mut packed[0]);
-            kernel.pack_right_rows(&right, columns, columns, depth, &mut packed[1], depth * kernel.width);
+            let strips = Strips { values: &mut packed[1], apart: depth * kernel.width };
+            kernel.pack_right_rows(&right, columns, columns, depth, strips);
             Self { plain: [left, right], packed }
         }
 
@@ -447,9 +462,36 @@ mod tests {
                     kernel.pack_left_columns(&source[3..], stride, count, depth, packed);
                 });
                 pack(kernel.width, &|packed| {
-                    kernel.pack_right_rows(&source[3..], stride, count, depth, packed, depth * kernel.width);
+                    let strips = Strips { values: packed, apart: depth * kernel.width };
+                    kernel.pack_right_rows(&source[3..], stride, count, depth, strips);
                 });
             }
+        }
+    }
+
+    fn check_columns<T: Element>(kernel: &Kernel, element: impl Fn(f32) -> T) {
+        let stride = 43;
+        let source = numbers(2 * kernel.width * stride, 1);
+        let elements: Vec<T> = source.iter().map(|value| element(*value)).collect();
+        for count in 1..=2 * kernel.width {
+            for depth in 1..=40 {
+                let mut packed = vec![f32::NAN; count.next_multiple_of(kernel.width) * depth];
+                kernel.pack_right_columns(&elements, stride, count, depth, &mut packed);
+                for (index, value) in packed.into_iter().enumerate() {
+                    let (strip, lane) = (index / (kernel.width * depth), index % kernel.width);
+                    let (p, i) = (index / kernel.width % depth, strip * kernel.width + lane);
+                    let expected = if i < count { elements[i * stride + p].to_f32() } else { 0.0 };
+                    assert_eq!(value, expected, "{} term {p} of {depth}, line {i} of {count}", kernel.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_packed_whatever_their_number_and_length() {
+        for kernel in Kernel::all() {
+            check_columns(kernel, |value| value);
+            check_columns(kernel, round_to_nearest);
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::choice::Operation;
-use crate::micro::{Element, Kernel, Matrix, Region, Samples};
+use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
 use crate::{few, strip};
 
 /// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
@@ -27,9 +27,8 @@ pub(crate) trait Right: Sync {
     /// Whether its columns are lines in memory; else its rows are.
     const COLUMNS_ARE_LINES: bool;
 
-    /// Packs a piece of it into strips that begin `apart` values apart. Only if its rows are lines may it be of several strips
-    /// that are longer.
-    fn pack(&self, columns: Range<usize>, terms: Range<usize>, packed: &mut [f32], apart: usize);
+    /// Packs a piece of it: whole strips, or where its rows are lines, some terms of them.
+    fn pack(&self, columns: Range<usize>, terms: Range<usize>, strips: Strips);
 
     /// Where that piece is.
     fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region;

@@ -89,14 +89,15 @@ fn multiply_packed<R: Right>(
     let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
     for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
         // A tile's work, in order: group by group, in each block by block.
-        let block = |group: usize, block: usize| Block {
-            kernel,
-            right,
-            columns: group * group_columns..((group + 1) * group_columns).min(columns),
-            terms: reduction_block(depth, block),
-        };
-        let work = part(groups, tiles, tile).flat_map(|group| (0..blocks).map(move |b| (group, b)));
-        let mut work = work.map(|(group, b)| block(group, b)).peekable();
+        let work = part(groups, tiles, tile).flat_map(|group| {
+            (0..blocks).map(move |block| Block {
+                kernel,
+                right,
+                columns: group * group_columns..((group + 1) * group_columns).min(columns),
+                terms: reduction_block(depth, block),
+            })
+        });
+        let mut work = work.peekable();
         with_workspace(|workspace| {
             let sums = workspace.sums.get(samples.padded * group_columns);
             let room = group_columns * depth.min(REDUCTION_BLOCK);

@@ -40,7 +40,7 @@ impl Region {
 
 /// What is done beside products.
 pub(crate) trait Meanwhile {
-    /// Called before a product, with places for addresses of runs that it is to ask for. Returns how many it has filled; all
+    /// Called before each product by kernels that ask for runs, with places for addresses of runs that it is to ask for. Returns how many it has filled; all
     /// others it sets to `idle`.
     fn before_product(&mut self, addresses: &mut [*const u8], idle: *const u8) -> usize;
 }

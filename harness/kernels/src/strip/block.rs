@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::micro::{Ahead, Kernel, Meanwhile, Region};
+use crate::micro::{Ahead, Kernel, Meanwhile, Region, Strips};
 use crate::product::Right;
 
 /// Lines of a piece at most, unless a strip has more. Lines a power of two apart share a few sets of a second-level cache:
@@ -29,9 +29,16 @@ impl<R: Right> Block<'_, R> {
         self.columns.len().next_multiple_of(self.kernel.width)
     }
 
-    /// Packs all of it, strip by strip.
+    /// Packs all of it.
     pub fn pack(&self, packed: &mut [f32]) {
-        (0..self.pieces()).for_each(|piece| self.pack_piece(piece, packed));
+        let apart = self.apart();
+        let values = &mut packed[..self.width() / self.kernel.width * apart];
+        self.right.pack(self.columns.clone(), self.terms.clone(), Strips { values, apart });
+    }
+
+    /// Values of a packed strip.
+    fn apart(&self) -> usize {
+        self.terms.len() * self.kernel.width
     }
 
     /// Its lines in memory, and how many of them a piece has.
@@ -63,12 +70,11 @@ impl<R: Right> Block<'_, R> {
 
     fn pack_piece(&self, index: usize, packed: &mut [f32]) {
         let Piece { columns, terms } = self.piece(index);
-        let width = self.kernel.width;
-        let apart = self.terms.len() * width;
+        let (width, apart) = (self.kernel.width, self.apart());
         let first = columns.start / width * apart + terms.start * width;
         let length = (columns.len().div_ceil(width) - 1) * apart + terms.len() * width;
         let (columns, terms) = (shifted(columns, self.columns.start), shifted(terms, self.terms.start));
-        self.right.pack(columns, terms, &mut packed[first..first + length], apart);
+        self.right.pack(columns, terms, Strips { values: &mut packed[first..first + length], apart });
     }
 }
 
@@ -91,7 +97,7 @@ impl<'a, R: Right> Coming<'a, R> {
         Self { block, ahead: Ahead::new(Regions { block, next: 0 }, products), done: 0, packed }
     }
 
-    /// Packs what those products have left.
+    /// Packs what those products have left: all of it where the kernel does not ask for runs.
     pub fn pack_rest(&mut self) {
         self.pack_until(self.block.map_or(0, Block::pieces));
     }
@@ -130,5 +136,119 @@ impl<R: Right> Iterator for Regions<'_, R> {
         let block = self.block.filter(|block| self.next < block.pieces())?;
         self.next += 1;
         Some(block.locate(self.next - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::Mutex;
+
+    use super::{Block, Coming};
+    use crate::check::{bits, numbers};
+    use crate::choice::Operation;
+    use crate::micro::{Kernel, Matrix, Meanwhile, Region, Strips};
+    use crate::product::Right;
+    use crate::{forward, input_error};
+
+    /// Notes the pieces that are packed.
+    struct Noted<R> {
+        right: R,
+        pieces: Mutex<Vec<[Range<usize>; 2]>>,
+    }
+
+    impl<R: Right> Noted<R> {
+        fn new(right: R) -> Self {
+            Self { right, pieces: Mutex::default() }
+        }
+
+        /// What was packed since this was last asked.
+        fn packed(&self) -> Vec<[Range<usize>; 2]> {
+            std::mem::take(&mut *self.pieces.lock().unwrap())
+        }
+
+        /// Where the last value of a piece is.
+        fn end(&self, [columns, terms]: &[Range<usize>; 2]) -> usize {
+            let Matrix { values, stride } = self.right.lines();
+            let (lines, length) =
+                if R::COLUMNS_ARE_LINES { (columns.end, terms.end) } else { (terms.end, columns.end) };
+            std::ptr::from_ref(&values[(lines - 1) * stride + length - 1]).addr()
+        }
+    }
+
+    impl<R: Right> Right for Noted<R> {
+        type Element = R::Element;
+        const OPERATION: Operation = R::OPERATION;
+        const COLUMNS_ARE_LINES: bool = R::COLUMNS_ARE_LINES;
+
+        fn pack(&self, columns: Range<usize>, terms: Range<usize>, strips: Strips) {
+            self.pieces.lock().unwrap().push([columns.clone(), terms.clone()]);
+            self.right.pack(columns, terms, strips);
+        }
+
+        fn locate(&self, columns: Range<usize>, terms: Range<usize>) -> Region {
+            self.right.locate(columns, terms)
+        }
+
+        fn lines(&self) -> Matrix<'_, R::Element> {
+            self.right.lines()
+        }
+    }
+
+    fn check(kernel: &Kernel, right: impl Right, columns: Range<usize>, terms: Range<usize>) {
+        const PRODUCTS: usize = 24;
+        let right = Noted::new(right);
+        let block = Block { kernel, right: &right, columns, terms };
+        let length = block.width() * block.terms.len();
+        let mut whole = vec![f32::NAN; length];
+        block.pack(&mut whole);
+        assert_eq!(right.packed(), [[block.columns.clone(), block.terms.clone()]]);
+
+        // More places than a share needs.
+        let (mut addresses, mut asked, mut all) = ([std::ptr::null(); 1024], Vec::new(), Vec::new());
+        let mut most_at_once = 0;
+        let mut packed = vec![f32::NAN; length];
+        let mut coming = Coming::new(Some(&block), PRODUCTS, &mut packed);
+        for _ in 0..PRODUCTS {
+            let runs = coming.before_product(&mut addresses, std::ptr::null());
+            let pieces = right.packed();
+            most_at_once = most_at_once.max(pieces.len());
+            for piece in pieces {
+                let end = right.end(&piece);
+                let covered = asked.iter().any(|run| (*run..*run + 256).contains(&end));
+                assert!(covered, "{piece:?} was packed before it was asked for");
+                all.push(piece);
+            }
+            asked.extend(addresses[..runs].iter().map(|address: &*const u8| address.addr()));
+        }
+        coming.pack_rest();
+        all.extend(right.packed());
+        assert_eq!(most_at_once, 1, "spread over the products");
+        assert_eq!(all.len(), block.pieces(), "each piece once");
+        assert_eq!(bits(&packed), bits(&whole));
+
+        let mut packed = vec![f32::NAN; length];
+        Coming::new(Some(&block), PRODUCTS, &mut packed).pack_rest();
+        assert_eq!(bits(&packed), bits(&whole), "all at once");
+    }
+
+    #[test]
+    fn a_block_is_packed_between_products_when_it_was_asked_for() {
+        for kernel in Kernel::all() {
+            let (units, inputs) = (300, 400);
+            let weights = numbers(units * inputs, 1);
+            let columns = kernel.width..kernel.width * 5 - 3;
+            let terms = 10..210;
+            let right = forward::Transposed { kernel, weights: &weights, inputs };
+            check(kernel, right, columns.clone(), terms.clone());
+            check(kernel, input_error::Rows { kernel, weights: &weights, inputs }, columns, terms);
+        }
+    }
+
+    #[test]
+    fn behind_the_last_block_nothing_comes() {
+        let mut coming = Coming::<forward::Transposed<'_, f32>>::new(None, 5, &mut []);
+        assert_eq!(coming.before_product(&mut [std::ptr::null(); 4], std::ptr::null()), 0);
+        coming.pack_rest();
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::{LANES, Vector};
 use crate::micro::Element;
 
-/// Lines that packing asks for before it reads them: with four cache lines of each, as many as a core can wait for.
+/// Lines that packing asks for before it reads them: with four to eight cache lines of each, as many as a core can wait for.
 pub(in crate::micro) const LINES_AHEAD: usize = 6;
 
 /// Values of f32 in a cache line.
@@ -105,10 +105,11 @@ pub(in crate::micro) unsafe fn interleave_width<T: Vector, const WIDTH: usize>(
     unsafe { interleave_part::<T, WIDTH>(source, stride, lines, 0..depth, 0..WIDTH, packed) }
 }
 
-/// Some `terms` of some `lanes`.
+/// Some `terms` of some `lanes` of a strip.
 ///
 /// # Safety
-/// As for [`interleave_width`].
+/// The CPU has AVX2 and FMA; `source` holds `lines` lines of `terms.end` values, `stride` apart, `packed`
+/// `terms.end × WIDTH` values; `lanes` end by `WIDTH`.
 #[target_feature(enable = "avx2,fma")]
 pub(in crate::micro) unsafe fn interleave_part<T: Vector, const WIDTH: usize>(
     source: *const T,

@@ -172,8 +172,8 @@ impl Drop for DiskProbe {
 
 impl Streamer {
     /// Streams extents, one after the other, until something can be told, and on as long as `proceed` says so, which is told
-    /// for how long the stream has been in its stride. Returns the bytes a second of that time: neither the queue's filling, nor reads before the first
-    /// write, nor the queue's running empty is part of a stream that goes on.
+    /// for how long the stream has been in its stride. Returns the bytes a second of that time: neither the queue's filling,
+    /// nor reads before the first write, nor the queue's running empty is part of a stream that goes on.
     ///
     /// # Errors
     /// As for [`Store::begin_read`].

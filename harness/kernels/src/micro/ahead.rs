@@ -40,8 +40,8 @@ impl Region {
 
 /// What is done beside products.
 pub(crate) trait Meanwhile {
-    /// Called before each product by kernels that ask for runs, with places for addresses of runs that it is to ask for. Returns how many it has filled; all
-    /// others it sets to `idle`.
+    /// Called before each product, by kernels that ask for runs, with places for the addresses of those it is to ask for.
+    /// Returns how many it has filled; all others it sets to `idle`.
     fn before_product(&mut self, addresses: &mut [*const u8], idle: *const u8) -> usize;
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A strip is two cache lines wide. A block of 256 terms of it takes two thirds of a first-level cache of 48 KiB, and twelve
 //! rows of packed samples a quarter. All sizes are for such a cache and a second level of 2 MiB, and were measured on Sapphire
-//! Rapids alone. Packing of left operands, and products of few rows, wait for memory more than for vectors: they are
-//! [`avx2`](super::avx2)'s.
+//! Rapids alone. Packing that only copies, that of samples, and products of few rows wait for memory more than for vectors:
+//! they are [`avx2`](super::avx2)'s.
 
 mod packing;
 
@@ -35,9 +35,9 @@ pub(super) const KERNEL: Kernel = Kernel {
     interleave_height: avx2::packing::interleave_height::<HEIGHT>,
     interleave_width: packing::interleave_width::<f32, WIDTH>,
     gather_height: avx2::packing::gather_height::<HEIGHT>,
-    gather_width: packing::gather_width::<f32, WIDTH>,
+    gather_width: avx2::packing::gather_width::<f32, WIDTH>,
     expand_interleave_width: packing::interleave_width::<bf16, WIDTH>,
-    expand_gather_width: packing::gather_width::<bf16, WIDTH>,
+    expand_gather_width: avx2::packing::gather_width::<bf16, WIDTH>,
     // Larger than those of `avx2`, as the second-level cache is.
     blocking: Blocking { samples: 512, inputs: 1024, packed_inputs: 64 << 10 },
     few: FewSamples { along: 7, across: 16 },

@@ -12,7 +12,7 @@ use super::{LANES, Vector};
 use crate::micro::Element;
 
 /// Lines that packing asks for before it reads them: with four to eight cache lines of each, as many as a core can wait for.
-pub(in crate::micro) const LINES_AHEAD: usize = 6;
+const LINES_AHEAD: usize = 6;
 
 /// Values of f32 in a cache line.
 const CACHE_LINE: usize = 16;
@@ -210,7 +210,7 @@ pub(in crate::micro) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
 
 /// Asks for a cache line.
 #[inline]
-pub(in crate::micro) fn prefetch<T>(address: *const T) {
+fn prefetch<T>(address: *const T) {
     // SAFETY: a prefetch is a hint and cannot fault, whatever the address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
 }

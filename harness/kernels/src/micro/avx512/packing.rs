@@ -1,4 +1,4 @@
-//! Packing of strips by whole cache lines.
+//! Packing of strips whose columns are lines: transposed by whole cache lines.
 
 use std::arch::x86_64::{
     __m512, _mm256_loadu_si256, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
@@ -11,7 +11,7 @@ use half::bf16;
 
 use super::LANES;
 use crate::micro::avx2;
-use crate::micro::avx2::packing::{LINES_AHEAD, interleave_part, prefetch};
+use crate::micro::avx2::packing::interleave_part;
 
 /// Elements that become a vector of f32.
 pub(super) trait Vector: avx2::Vector {
@@ -71,36 +71,6 @@ pub(super) unsafe fn interleave_width<T: Vector, const WIDTH: usize>(
     unsafe {
         interleave_part::<T, WIDTH>(source, stride, lines, 0..whole, whole_lines..WIDTH, packed);
         interleave_part::<T, WIDTH>(source, stride, lines, whole..depth, 0..WIDTH, packed);
-    }
-}
-
-/// # Safety
-/// The CPU has AVX-512 F; `source` holds `depth` lines of `strips × WIDTH` values, `stride` apart, `packed` `strips` times
-/// `depth × WIDTH` values, `apart` apart.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn gather_width<T: Vector, const WIDTH: usize>(
-    source: *const T,
-    stride: usize,
-    depth: usize,
-    strips: usize,
-    packed: *mut f32,
-    apart: usize,
-) {
-    const { assert!(WIDTH.is_multiple_of(LANES)) };
-    for p in 0..depth {
-        for strip in 0..strips {
-            // SAFETY: the caller's contract.
-            unsafe {
-                let source = source.add(p * stride + strip * WIDTH);
-                let packed = packed.add(strip * apart + p * WIDTH);
-                for i in (0..WIDTH).step_by(LANES) {
-                    if p + LINES_AHEAD < depth {
-                        prefetch(source.add(LINES_AHEAD * stride + i));
-                    }
-                    _mm512_storeu_ps(packed.add(i), T::load_line(source.add(i)));
-                }
-            }
-        }
     }
 }
 

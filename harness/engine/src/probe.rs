@@ -39,7 +39,7 @@ pub enum ProbeStage {
 }
 
 /// Rounds of what does not say otherwise; the median counts.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Measures this machine, and the disk of the folder `dir` with a file that holds `bytes`; the file is removed.
 ///

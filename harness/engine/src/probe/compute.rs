@@ -26,7 +26,8 @@ pub const WIDEST: usize = 2048;
 /// Layers take turns until they are larger than any cache, where they are to come from memory.
 const COLD_BYTES: usize = 128 << 20;
 
-/// The shortest time that a point of the table is measured over, in each round; the median counts.
+/// The shortest time that a point of the table is measured over, in each round; the median counts. A round is all of the
+/// table, so that a slow minute of the machine falls on no size alone.
 const SECONDS: f64 = 0.05;
 const ROUNDS: usize = 5;
 
@@ -35,14 +36,12 @@ const ROUNDS: usize = 5;
 /// # Errors
 /// [`StorageError::OutOfMemory`].
 pub fn products(pools: &[(usize, ThreadPool)]) -> Result<Vec<ProductRates>, StorageError> {
-    let mut tables = Vec::new();
-    for width in WIDTHS {
-        let mut layers = Layers::new(width)?;
-        let weights = Bytes(4 * (width * width) as u64);
-        let points = |_| Product::ALL.map(|_| ROWS.map(|_| Vec::with_capacity(ROUNDS)));
-        let mut rates: Vec<_> = pools.iter().map(points).collect();
-        for _ in 0..ROUNDS {
-            for ((_, pool), rates) in pools.iter().zip(&mut rates) {
+    let mut layers = WIDTHS.iter().map(|width| Layers::new(*width)).collect::<Result<Vec<_>, _>>()?;
+    let points = || Product::ALL.map(|_| ROWS.map(|_| Vec::with_capacity(ROUNDS)));
+    let mut rates: Vec<Vec<_>> = WIDTHS.iter().map(|_| pools.iter().map(|_| points()).collect()).collect();
+    for _ in 0..ROUNDS {
+        for (layers, rates) in layers.iter_mut().zip(&mut rates) {
+            for ((_, pool), rates) in pools.iter().zip(rates) {
                 for (product, rates) in Product::ALL.into_iter().zip(rates) {
                     for (rows, rates) in ROWS.into_iter().zip(rates) {
                         rates.push(pool.install(|| rate(SECONDS, || layers.multiply(product, rows))));
@@ -50,6 +49,10 @@ pub fn products(pools: &[(usize, ThreadPool)]) -> Result<Vec<ProductRates>, Stor
                 }
             }
         }
+    }
+    let mut tables = Vec::new();
+    for (width, rates) in WIDTHS.into_iter().zip(rates) {
+        let weights = Bytes(4 * (width * width) as u64);
         for ((threads, _), rates) in pools.iter().zip(rates) {
             for (product, rates) in Product::ALL.into_iter().zip(rates) {
                 let gflops = ROWS.into_iter().zip(rates.map(|rates| rounded(median(rates) / 1e9)));

@@ -1,5 +1,9 @@
 //! What the tests of several modules share: numbers to feed them, plain products in f64, and layers of odd shapes.
 
+use std::ops::Range;
+
+use crate::parallel::Shared;
+use crate::product::{Finish, Output};
 use crate::{Panel, UpdateRule};
 
 /// Numbers in [−1, 1) that depend on `seed`, by a linear congruential generator (Knuth's MMIX constants).
@@ -95,4 +99,10 @@ pub(crate) fn panel_params(panel: &Panel, layer: &[f32]) -> Vec<f32> {
 /// Runs `body` in a rayon pool of `threads`.
 pub(crate) fn with_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads to start").install(body)
+}
+
+/// Where a result of `columns` columns is copied to.
+pub(crate) fn copied(result: &mut [f32], columns: usize) -> Output<'_, impl Finish> {
+    let finish = |line: &mut [f32], sums: &[f32], _: &Range<usize>| line.copy_from_slice(sums);
+    Output { lines: Shared::new(result), first: 0, stride: columns, finish }
 }

@@ -66,16 +66,15 @@ pub fn kernel_name(operation: Operation, rows: usize) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::hint::black_box;
     use std::time::Instant;
 
     use half::bf16;
 
     use super::{Operation, kernel_name};
-    use crate::check::{numbers, with_threads};
+    use crate::check::{copied, numbers, with_threads};
     use crate::micro::{Element, Kernel, Samples};
     use crate::precision::round_to_nearest;
-    use crate::product::{Finished, Right};
+    use crate::product::Right;
     use crate::{few, forward, input_error, strip};
 
     #[test]
@@ -134,11 +133,10 @@ mod tests {
             let values = numbers(rows * depth, 2);
             let samples = Samples { values: &values, stride: depth, rows, depth };
             let flops = 2 * rows * depth * columns;
-            let finish = |part: Finished| {
-                black_box(part.sums);
-            };
-            let unpacked = rate(flops, || few::multiply(kernel, straight, samples, columns, right, finish));
-            let packed = rate(flops, || strip::multiply(kernel, samples, columns, right, finish));
+            let mut result = vec![0.0; rows * columns];
+            let output = copied(&mut result, columns);
+            let unpacked = rate(flops, || few::multiply(kernel, straight, samples, columns, right, &output));
+            let packed = rate(flops, || strip::multiply(kernel, samples, columns, right, &output));
             println!("{name} {:?} {depth}×{columns} {rows:>2}: {unpacked:.1} {packed:.1}", R::OPERATION);
         }
     }

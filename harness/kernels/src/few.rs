@@ -2,7 +2,7 @@
 
 use crate::micro::{Kernel, Samples, Straight};
 use crate::parallel::{ENOUGH_TILES, for_each_tile, part};
-use crate::product::{Finished, Right};
+use crate::product::{Finish, Finished, Output, Right};
 use crate::workspace::with_workspace;
 
 /// Most columns of a tile: the sums of few samples, and as much scratch, stay in the second-level cache.
@@ -15,14 +15,14 @@ const LEAST_RUN: usize = 256;
 /// Until there are so many, samples cost nothing beside the panel's way from memory.
 const FREE_ROWS: usize = 4;
 
-/// Multiplies few `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
+/// Multiplies few `samples` with a right operand of `columns` columns.
 pub(crate) fn multiply<R: Right>(
     kernel: &Kernel,
     straight: &Straight<R::Element>,
     samples: Samples,
     columns: usize,
     right: &R,
-    finish: impl Fn(Finished) + Sync,
+    output: &Output<impl Finish>,
 ) {
     let rows = samples.rows;
     let strips = columns.div_ceil(kernel.width);
@@ -40,7 +40,7 @@ pub(crate) fn multiply<R: Right>(
             } else {
                 straight.multiply_across(samples, right.lines(), columns.clone(), sums, scratch, width);
             }
-            finish(Finished { rows: 0..rows, columns, sums, width });
+            output.take(&Finished { rows: 0..rows, columns, sums, width });
         });
     });
 }
@@ -50,26 +50,11 @@ mod tests {
     use half::bf16;
 
     use super::multiply;
-    use crate::check::{bits, numbers};
+    use crate::check::{bits, copied, numbers};
     use crate::micro::{Element, Kernel, Samples};
-    use crate::parallel::Shared;
     use crate::precision::round_to_nearest;
-    use crate::product::{Finished, Right};
+    use crate::product::Right;
     use crate::{forward, input_error, strip};
-
-    /// The result that `multiply` hands out in parts.
-    fn whole(rows: usize, columns: usize, multiply: impl FnOnce(&(dyn Fn(Finished) + Sync))) -> Vec<u32> {
-        let mut result = vec![f32::NAN; rows * columns];
-        let shared = Shared::new(&mut result);
-        multiply(&|part| {
-            for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
-                let here = row * columns + part.columns.start..row * columns + part.columns.end;
-                // SAFETY: parts are apart.
-                unsafe { shared.part(here) }.copy_from_slice(&sums[..part.columns.len()]);
-            }
-        });
-        bits(&result)
-    }
 
     fn check<R: Right>(kernel: &Kernel, right: &R, depth: usize, columns: usize) {
         let straight = R::Element::straight(kernel).expect("a kernel that has it");
@@ -77,13 +62,10 @@ mod tests {
             // Rows longer than what is summed.
             let values = numbers(rows * (depth + 3), 2);
             let samples = Samples { values: &values, stride: depth + 3, rows, depth };
-            let few = whole(rows, columns, |finish| {
-                multiply(kernel, straight, samples, columns, right, finish);
-            });
-            let packed = whole(rows, columns, |finish| {
-                strip::multiply(kernel, samples, columns, right, finish);
-            });
-            assert_eq!(few, packed, "{:?} {rows}×{depth}×{columns}", R::OPERATION);
+            let (mut few, mut packed) = (vec![f32::NAN; rows * columns], vec![f32::NAN; rows * columns]);
+            multiply(kernel, straight, samples, columns, right, &copied(&mut few, columns));
+            strip::multiply(kernel, samples, columns, right, &copied(&mut packed, columns));
+            assert_eq!(bits(&few), bits(&packed), "{:?} {rows}×{depth}×{columns}", R::OPERATION);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
-use crate::product::{Finished, Right, multiply_samples};
+use crate::product::{Output, Right, multiply_samples};
 
 /// Computes the panel's columns of a layer's output, y[:, panel] = act(x·Wᵀ + b), and no others.
 ///
@@ -46,22 +46,19 @@ pub(crate) fn forward_with<T: Element>(
     assert_eq!(y.len(), rows * panel.total_units, "output of {panel:?}");
     let (weights, biases) = params.split_at(panel.weights());
     let inputs = panel.inputs;
-    let y = Shared::new(y);
-
-    let finish = |part: Finished| {
-        let biases = &biases[part.columns.clone()];
-        for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
-            let start = row * panel.total_units + panel.first_unit + part.columns.start;
-            // SAFETY: parts of different tiles have different rows or columns.
-            let y = unsafe { y.part(start..start + biases.len()) };
-            for (y, bias) in y.iter_mut().zip(biases) {
+    let output = Output {
+        lines: Shared::new(y),
+        first: panel.first_unit,
+        stride: panel.total_units,
+        finish: |y: &mut [f32], sums: &[f32], units: &Range<usize>| {
+            for (y, bias) in y.iter_mut().zip(&biases[units.clone()]) {
                 *y = bias.to_f32();
             }
             activate(activation, sums, y);
-        }
+        },
     };
     let samples = Samples { values: x, stride: inputs, rows, depth: inputs };
-    multiply_samples(kernel, samples, panel.units, &Transposed { kernel, weights, inputs }, finish);
+    multiply_samples(kernel, samples, panel.units, &Transposed { kernel, weights, inputs }, &output);
 }
 
 /// Wᵀ

@@ -10,12 +10,12 @@ use half::bf16;
 
 use crate::micro::{Ahead, Blocking, Kernel, Meanwhile, Packed, Region, Strips};
 use crate::panel::Panel;
-use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
+use crate::parallel::{ENOUGH_TILES, Shared, part, share, threads};
 use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, Target};
 use crate::rule::{Applied, Folded, UpdateRule, add};
 use crate::strip::reduction_block;
 use crate::vectorised::vectorised;
-use crate::workspace::with_workspace;
+use crate::workspace::{Buffer, with_workspace};
 
 /// One micro-batch: a layer's input `[rows × inputs]` and the error at its output, before the activation,
 /// `[rows × total_units]`. It may have no rows.
@@ -299,26 +299,38 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
     }
     let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
     let blocks = shards.iter().copied().flat_map(blocks).count();
-    let input_parts = panel.inputs.div_ceil(kernel.blocking.inputs);
+    let Blocking { inputs: all, packed_inputs, .. } = kernel.blocking;
+    let most_inputs = (packed_inputs / samples.max(1)).clamp(1, all).next_multiple_of(kernel.width);
+    let input_parts = panel.inputs.div_ceil(most_inputs);
     let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
     let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
     let unit_parts = panel.units.div_ceil(most_units).max(enough);
-    for_each_tile(unit_parts * input_parts, panel.product_flops(samples), |tile| {
-        let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
-        let units = part(panel.units, unit_parts, unit_part);
-        // In whole strips, but for the last.
-        let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
-        let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
-        let tile = Tile { kernel, panel, shards, samples, blocks, units };
-        tile.weights(inputs, to);
-        if input_part == 0 {
-            tile.biases(to);
-        }
+    share(unit_parts * input_parts, 1, threads(panel.product_flops(samples)), |tiles| {
+        with_workspace(|workspace| {
+            // The units whose errors this thread has packed.
+            let mut packed = None;
+            for tile in tiles.flatten() {
+                let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
+                let units = part(panel.units, unit_parts, unit_part);
+                let errors = Errors { kernel, panel, shards, samples, blocks, units };
+                let left = workspace.left.get(errors.padded() * samples);
+                if packed.replace(unit_part) != Some(unit_part) {
+                    errors.pack(left);
+                }
+                // In whole strips, but for the last.
+                let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
+                let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
+                errors.weights(inputs, left, &mut workspace.right, &mut workspace.sums, to);
+                if input_part == 0 {
+                    errors.biases(left, &mut workspace.sums, to);
+                }
+            }
+        });
     });
 }
 
-/// Some consecutive units of a panel and the samples of their gradient.
-struct Tile<'a> {
+/// The errors of some consecutive units of a panel, and what they make with its inputs.
+struct Errors<'a> {
     kernel: &'a Kernel,
     panel: &'a Panel,
     shards: &'a [&'a [Chunk<'a>]],
@@ -329,39 +341,40 @@ struct Tile<'a> {
     units: Range<usize>,
 }
 
-impl Tile<'_> {
-    /// The gradient of the weights of `inputs`, as many at a time as stay in cache.
-    fn weights(&self, inputs: Range<usize>, to: &impl Destination) {
-        let (kernel, samples) = (self.kernel, self.samples);
-        let Blocking { inputs: all, packed_inputs, .. } = kernel.blocking;
-        let most = (packed_inputs / samples.max(1)).clamp(1, all).next_multiple_of(kernel.width);
-        with_workspace(|workspace| {
-            let left = workspace.left.get(self.padded() * samples);
-            self.pack_errors(left);
-            for first in inputs.clone().step_by(most) {
-                let inputs = first..(first + most).min(inputs.end);
-                let width = inputs.len().next_multiple_of(kernel.width);
-                let right = workspace.right.get(width * samples);
-                self.pack_inputs(&inputs, right);
-                let sums = workspace.sums.get(kernel.height * width * tree_slots(self.shards.len()));
-                self.multiply(&inputs, left, right, sums, to);
-            }
-        });
+impl Errors<'_> {
+    /// Its units, filled up to whole heights.
+    const fn padded(&self) -> usize {
+        (self.units.end - self.units.start).next_multiple_of(self.kernel.height)
     }
 
-    /// The gradient of the weights of `inputs` from packed operands, for as many units at a time as a product has rows:
-    /// so parameters are walked along their lines, which are contiguous. Lines of many units, often a power of two
-    /// apart, would drive each other out of a cache's sets.
-    fn multiply(
+    /// Packs them, block by block, in each height by height.
+    fn pack(&self, mut packed: &mut [f32]) {
+        let (stride, first) = (self.panel.total_units, self.panel.first_unit + self.units.start);
+        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
+            let block;
+            (block, packed) = packed.split_at_mut(samples.len() * self.padded());
+            let source = &chunk.dz[samples.start * stride + first..];
+            self.kernel.pack_left_columns(source, stride, self.units.len(), samples.len(), block);
+        }
+    }
+
+    /// The gradient of the weights of `inputs`, for as many units at a time as a product has rows: so parameters are walked
+    /// along their lines, which are contiguous. Lines of many units, often a power of two apart, would drive each other out
+    /// of a cache's sets.
+    fn weights(
         &self,
-        inputs: &Range<usize>,
+        inputs: Range<usize>,
         left: &[f32],
-        right: &[f32],
-        sums: &mut [f32],
+        right: &mut Buffer,
+        sums: &mut Buffer,
         to: &impl Destination,
     ) {
         let (kernel, stride) = (self.kernel, self.panel.inputs);
         let width = inputs.len().next_multiple_of(kernel.width);
+        let right = right.get(width * self.samples);
+        self.pack_inputs(&inputs, right);
+        let operands = Operands { left, right, width };
+        let sums = sums.get(kernel.height * width * tree_slots(self.shards.len()));
         let span = |units: &Range<usize>| Span {
             offset: units.start * stride + inputs.start,
             stride,
@@ -373,7 +386,7 @@ impl Tile<'_> {
             // The parameters of the next units come while these are computed.
             let next = to.locate(span(&(units.end..(units.end + kernel.height).min(self.units.end))));
             let mut ahead = Ahead::new(next.into_iter(), self.blocks * width / kernel.width);
-            self.sum(&units, left, right, sums, &mut ahead);
+            self.sum(&units, operands, sums, &mut ahead);
             let place = Place::Inputs { unit: first, first: inputs.start };
             to.take(&Piece { sums, width, span: span(&units), place });
         }
@@ -383,13 +396,11 @@ impl Tile<'_> {
     fn sum(
         &self,
         units: &Range<usize>,
-        mut left: &[f32],
-        mut right: &[f32],
+        Operands { mut left, mut right, width }: Operands,
         sums: &mut [f32],
         meanwhile: &mut impl Meanwhile,
     ) {
         let (kernel, rows) = (self.kernel, units.len());
-        let width = right.len() / self.samples.max(1);
         reduce_by_tree(self.shards, sums, kernel.height * width, |shard, sums| {
             let mut add = false;
             for (_, samples) in blocks(shard) {
@@ -408,22 +419,6 @@ impl Tile<'_> {
         });
     }
 
-    /// Its units, filled up to whole heights.
-    const fn padded(&self) -> usize {
-        (self.units.end - self.units.start).next_multiple_of(self.kernel.height)
-    }
-
-    /// Packs the units' errors, block by block, in each height by height.
-    fn pack_errors(&self, mut packed: &mut [f32]) {
-        let (stride, first) = (self.panel.total_units, self.panel.first_unit + self.units.start);
-        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
-            let block;
-            (block, packed) = packed.split_at_mut(samples.len() * self.padded());
-            let source = &chunk.dz[samples.start * stride + first..];
-            self.kernel.pack_left_columns(source, stride, self.units.len(), samples.len(), block);
-        }
-    }
-
     /// Packs the samples' `inputs`, block by block, in each strip by strip.
     fn pack_inputs(&self, inputs: &Range<usize>, mut packed: &mut [f32]) {
         let (stride, width) = (self.panel.inputs, inputs.len().next_multiple_of(self.kernel.width));
@@ -436,23 +431,43 @@ impl Tile<'_> {
         }
     }
 
-    fn biases(&self, to: &impl Destination) {
-        let (columns, first) = (self.units.len(), self.panel.first_unit + self.units.start);
-        with_workspace(|workspace| {
-            let sums = workspace.sums.get(columns * tree_slots(self.shards.len()));
-            reduce_by_tree(self.shards, sums, columns, |shard, sums| {
-                sums.fill(0.0);
-                for chunk in shard {
-                    for dz in chunk.dz.chunks_exact(self.panel.total_units) {
-                        add(sums, &dz[first..first + columns]);
-                    }
+    /// The gradient of the units' biases.
+    fn biases(&self, mut left: &[f32], sums: &mut Buffer, to: &impl Destination) {
+        let (columns, height) = (self.units.len(), self.kernel.height);
+        let width = self.padded();
+        let sums = sums.get(width * tree_slots(self.shards.len()));
+        reduce_by_tree(self.shards, sums, width, |shard, sums| {
+            sums.fill(0.0);
+            for (_, samples) in blocks(shard) {
+                let block;
+                (block, left) = left.split_at(samples.len() * width);
+                let heights = block.chunks_exact(samples.len() * height);
+                for (errors, sums) in heights.zip(sums.chunks_exact_mut(height)) {
+                    add_terms(sums, errors);
                 }
-            });
-            let offset = self.panel.weights() + self.units.start;
-            let span = Span { offset, stride: 0, lines: 1, columns };
-            let place = Place::Biases { first: self.units.start };
-            to.take(&Piece { sums, width: columns, span, place });
+            }
         });
+        let offset = self.panel.weights() + self.units.start;
+        let span = Span { offset, stride: 0, lines: 1, columns };
+        let place = Place::Biases { first: self.units.start };
+        to.take(&Piece { sums, width, span, place });
+    }
+}
+
+/// Packed errors, and packed inputs: strips of `width` columns in all.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    left: &'a [f32],
+    right: &'a [f32],
+    width: usize,
+}
+
+/// Adds each of `terms`, as many values as there are sums.
+fn add_terms(sums: &mut [f32], terms: &[f32]) {
+    for term in terms.chunks_exact(sums.len()) {
+        for (sum, value) in sums.iter_mut().zip(term) {
+            *sum += value;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
 use crate::panel::Panel;
 use crate::parallel::Shared;
 use crate::precision::Parameters;
-use crate::product::{Finished, Right, multiply_samples};
+use crate::product::{Output, Right, multiply_samples};
 use crate::rule::add;
 
 /// Computes the panel's part of the error at a layer's input, dx = dz[:, panel]·W, or with `accumulate` adds
@@ -50,20 +50,17 @@ pub(crate) fn input_error_with<T: Element>(
     }
     let weights = &params[..panel.weights()];
     let inputs = panel.inputs;
-    let dx = Shared::new(dx);
-
-    let finish = |part: Finished| {
-        for (row, sums) in part.rows.zip(part.sums.chunks_exact(part.width)) {
-            let start = row * inputs + part.columns.start;
-            // SAFETY: parts of different tiles have different rows or columns.
-            let dx = unsafe { dx.part(start..start + part.columns.len()) };
-            let sums = &sums[..part.columns.len()];
+    let output = Output {
+        lines: Shared::new(dx),
+        first: 0,
+        stride: inputs,
+        finish: |dx: &mut [f32], sums: &[f32], _: &Range<usize>| {
             if accumulate { add(dx, sums) } else { dx.copy_from_slice(sums) }
-        }
+        },
     };
     let samples =
         Samples { values: &dz[panel.first_unit..], stride: panel.total_units, rows, depth: panel.units };
-    multiply_samples(kernel, samples, inputs, &Rows { kernel, weights, inputs }, finish);
+    multiply_samples(kernel, samples, inputs, &Rows { kernel, weights, inputs }, &output);
 }
 
 /// W

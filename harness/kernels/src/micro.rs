@@ -16,6 +16,7 @@ use half::bf16;
 use crate::REDUCTION_BLOCK;
 use crate::precision::expand;
 
+use ahead::Asked;
 pub(crate) use ahead::{Ahead, Meanwhile, Region};
 pub(crate) use straight::{Matrix, Straight};
 
@@ -238,17 +239,16 @@ impl Kernel {
         assert_eq!(left.len(), padded * depth, "left operand of broken height");
         assert_eq!(right.len(), columns * depth, "right operand of broken width");
         assert!(result.len() >= padded * columns, "result too short");
-        let mut addresses = [std::ptr::null(); MOST_RUNS];
-        let addresses = &mut addresses[..self.terms_per_run.map_or(0, |terms| depth / terms)];
+        let mut asked = Asked::new(self.terms_per_run.map(|terms| depth / terms), left);
         let strips = (0..columns).step_by(self.width).zip(right.chunks_exact(depth * self.width));
         for (column, right) in strips {
             let heights = (0..rows).step_by(self.height).zip(left.chunks_exact(depth * self.height));
-            for (row, left) in heights {
-                let runs = match self.terms_per_run {
-                    Some(_) => meanwhile.before_product(addresses, left.as_ptr().cast()),
-                    None => 0,
-                };
-                let (left, right, ahead) = (left.as_ptr(), right.as_ptr(), addresses.as_ptr());
+            let mut heights = heights.peekable();
+            while let Some((row, left)) = heights.next() {
+                // The first strip brings the left operand near for all others.
+                let next = heights.peek().filter(|_| column == 0).map(|(_, left)| *left);
+                let (ahead, runs) = asked.before_product(meanwhile, next);
+                let (left, right) = (left.as_ptr(), right.as_ptr());
                 let operands = Operands { depth, left, right, ahead, runs };
                 // SAFETY: `left` is one height and `right` one strip, there are as many addresses as `depth` asks
                 // for, and `result` holds the strip's columns of all lines of this height; the CPU was asked for its

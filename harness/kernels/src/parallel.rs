@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -11,13 +12,115 @@ const WORTH_SHARING_FLOPS: usize = 4_000_000;
 /// With so many tiles, threads of different speeds, as cores in shared machines are, end at about the same time.
 pub(crate) const ENOUGH_TILES: usize = 8;
 
+/// Threads of the current rayon pool that share so much work.
+pub(crate) fn threads(flops: usize) -> usize {
+    if flops < WORTH_SHARING_FLOPS { 1 } else { rayon::current_num_threads() }
+}
+
+/// Most threads that share an operation.
+const MOST_THREADS: usize = 64;
+
+/// Where a thread's share of an operation starts and ends, as far as nobody has taken it.
+#[derive(Default)]
+struct Untaken(AtomicU64);
+
+impl Untaken {
+    fn set(&self, range: Range<usize>) {
+        self.0.store(pack(range), Ordering::Relaxed);
+    }
+
+    fn range(&self) -> Range<usize> {
+        unpack(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Takes, from the front or from the back, a part as long as `length` says of what there is, unless there is nothing.
+    fn take(&self, from_front: bool, length: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+        let mut part = 0..0;
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |range| {
+            let Range { start, end } = unpack(range);
+            let length = length(end - start);
+            let rest;
+            (part, rest) = if from_front {
+                (start..start + length, start + length..end)
+            } else {
+                (end - length..end, start..end - length)
+            };
+            (length > 0).then(|| pack(rest))
+        });
+        taken.is_ok().then_some(part)
+    }
+}
+
+const fn pack(range: Range<usize>) -> u64 {
+    (range.start as u64) << 32 | range.end as u64
+}
+
+const fn unpack(range: u64) -> Range<usize> {
+    (range >> 32) as usize..(range & u32::MAX as u64) as usize
+}
+
+/// Parts of an operation, for one of the threads that share it: first of its own share, in order, which is the same in every
+/// step, so that it finds in its cache what it left there; then the last ones of others, so that all end at the same time.
+pub(crate) struct Parts<'a> {
+    shares: &'a [Untaken],
+    own: usize,
+    most: usize,
+}
+
+impl Parts<'_> {
+    /// How long a part of such a share is: where threads may take from each other, the last ones are shorter.
+    fn length(&self, left: usize) -> usize {
+        let fair = if self.shares.len() > 1 { left.div_ceil(2) } else { left };
+        fair.min(self.most)
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        let length = |left| self.length(left);
+        self.shares[self.own].take(true, length).or_else(|| {
+            loop {
+                let fullest = self.shares.iter().max_by_key(|share| share.range().len())?;
+                if fullest.range().is_empty() {
+                    return None;
+                }
+                // Unless another was faster.
+                if let Some(part) = fullest.take(false, length) {
+                    return Some(part);
+                }
+            }
+        })
+    }
+}
+
+/// Calls `work` on so many threads of the current rayon pool, each with the parts of `0..length` that it takes, none longer
+/// than `most`.
+///
+/// # Panics
+/// If `length` does not fit 32 bits.
+pub(crate) fn share(length: usize, most: usize, threads: usize, work: impl Fn(Parts) + Sync) {
+    assert!(u32::try_from(length).is_ok(), "{length} tiles");
+    let threads = threads.clamp(1, length.clamp(1, MOST_THREADS));
+    let mut shares: [Untaken; MOST_THREADS] = std::array::from_fn(|_| Untaken::default());
+    let shares = &mut shares[..threads];
+    for (index, share) in shares.iter().enumerate() {
+        share.set(part(length, threads, index));
+    }
+    let shares = &*shares;
+    let work = |own| work(Parts { shares, own, most });
+    if threads == 1 {
+        work(0);
+    } else {
+        let own = || rayon::current_thread_index().unwrap_or(0) % threads;
+        (0..threads).into_par_iter().with_max_len(1).for_each(|_| work(own()));
+    }
+}
+
 /// Runs `tile` for every index below `tiles`, in the current rayon pool if `flops` is worth it.
 pub(crate) fn for_each_tile(tiles: usize, flops: usize, tile: impl Fn(usize) + Sync) {
-    if tiles <= 1 || flops < WORTH_SHARING_FLOPS || rayon::current_num_threads() == 1 {
-        (0..tiles).for_each(tile);
-    } else {
-        (0..tiles).into_par_iter().with_max_len(1).for_each(&tile);
-    }
+    share(tiles, 1, threads(flops), |tiles| tiles.flatten().for_each(&tile));
 }
 
 /// The `index`-th of `parts` nearly equal parts of `0..length`.
@@ -61,5 +164,60 @@ impl<'a, T> Shared<'a, T> {
         assert!(range.start <= range.end && range.end <= self.length, "part outside its slice");
         // SAFETY: in bounds by the assertion, unaliased by the caller's contract, and `'a` keeps the slice.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::Mutex;
+
+    use super::{Parts, Untaken, share};
+    use crate::check::with_threads;
+
+    fn shares(ranges: &[Range<usize>]) -> Vec<Untaken> {
+        let shares: Vec<_> = ranges.iter().map(|_| Untaken::default()).collect();
+        shares.iter().zip(ranges).for_each(|(share, range)| share.set(range.clone()));
+        shares
+    }
+
+    #[test]
+    fn a_thread_takes_its_own_share_in_order_and_smaller_parts_at_its_end() {
+        let shares = shares(&[0..10, 10..10]);
+        let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.collect();
+        assert_eq!(parts, [0..4, 4..7, 7..9, 9..10]);
+        assert_eq!(Parts { shares: &shares, own: 1, most: 4 }.next(), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_done_takes_the_last_parts_of_the_fullest_share() {
+        let shares = shares(&[0..1, 1..4, 4..14]);
+        let mut first = Parts { shares: &shares, own: 0, most: 4 };
+        assert_eq!([first.next(), first.next(), first.next()], [Some(0..1), Some(10..14), Some(7..10)]);
+        let rest: Vec<_> = Parts { shares: &shares, own: 2, most: 4 }.collect();
+        assert_eq!(rest, [4..6, 6..7, 2..4, 1..2]);
+        assert_eq!(first.next(), None);
+    }
+
+    #[test]
+    fn one_thread_has_no_reason_for_smaller_parts() {
+        let shares = shares(&[0..10]);
+        let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.collect();
+        assert_eq!(parts, [0..4, 4..8, 8..10]);
+    }
+
+    #[test]
+    fn whoever_takes_them_parts_are_the_whole() {
+        for (length, most, threads) in [(1000, 7, 3), (2, 1, 4), (1, 4, 2), (0, 4, 2), (70, 1, 100)] {
+            let parts = Mutex::new(Vec::new());
+            with_threads(threads, || {
+                share(length, most, threads, |taken| taken.for_each(|part| parts.lock().unwrap().push(part)));
+            });
+            let mut parts = parts.into_inner().unwrap();
+            assert!(parts.iter().all(|part| (1..=most).contains(&part.len())));
+            parts.sort_by_key(|part| part.start);
+            let all: Vec<usize> = parts.into_iter().flatten().collect();
+            assert_eq!(all, (0..length).collect::<Vec<_>>(), "{length} tiles, {threads} threads");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::choice::Operation;
 use crate::micro::{Element, Kernel, Matrix, Region, Samples, Strips};
+use crate::parallel::Shared;
 use crate::{few, strip};
 
 /// Part of a result: `sums` holds lines of `width` values, the first `columns.len()` of them valid, one line
@@ -14,6 +15,42 @@ pub(crate) struct Finished<'a> {
     pub columns: Range<usize>,
     pub sums: &'a [f32],
     pub width: usize,
+}
+
+/// Makes of the sums of some columns, which it is told, what a sample's line is to hold there.
+pub(crate) trait Finish: Fn(&mut [f32], &[f32], &Range<usize>) + Sync {}
+
+impl<F: Fn(&mut [f32], &[f32], &Range<usize>) + Sync> Finish for F {}
+
+/// Where a result goes: a line for each sample, `stride` apart, whose first column is `first` values from where `lines` start.
+pub(crate) struct Output<'a, F> {
+    pub lines: Shared<'a, f32>,
+    pub first: usize,
+    pub stride: usize,
+    pub finish: F,
+}
+
+impl<F: Finish> Output<'_, F> {
+    /// Takes a part of the result; over all calls, each line's every column once.
+    pub fn take(&self, part: &Finished) {
+        let columns = &part.columns;
+        for (row, sums) in part.rows.clone().zip(part.sums.chunks_exact(part.width)) {
+            let start = self.start(row, columns);
+            // SAFETY: parts of different tiles have different rows or columns.
+            let line = unsafe { self.lines.part(start..start + columns.len()) };
+            (self.finish)(line, &sums[..columns.len()], columns);
+        }
+    }
+
+    /// Where a part of it is in memory.
+    pub fn locate(&self, rows: &Range<usize>, columns: &Range<usize>) -> Region {
+        let start = self.lines.locate(self.start(rows.start, columns));
+        Region::new(start, self.stride, rows.len(), columns.len())
+    }
+
+    const fn start(&self, row: usize, columns: &Range<usize>) -> usize {
+        row * self.stride + self.first + columns.start
+    }
 }
 
 /// The operand that samples are multiplied with.
@@ -37,16 +74,16 @@ pub(crate) trait Right: Sync {
     fn lines(&self) -> Matrix<'_, Self::Element>;
 }
 
-/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
+/// Multiplies `samples` with a right operand of `columns` columns.
 pub(crate) fn multiply_samples<R: Right>(
     kernel: &Kernel,
     samples: Samples,
     columns: usize,
     right: &R,
-    finish: impl Fn(Finished) + Sync,
+    output: &Output<impl Finish>,
 ) {
     match R::OPERATION.straight(kernel, samples.rows) {
-        Some(straight) => few::multiply(kernel, straight, samples, columns, right, finish),
-        None => strip::multiply(kernel, samples, columns, right, finish),
+        Some(straight) => few::multiply(kernel, straight, samples, columns, right, output),
+        None => strip::multiply(kernel, samples, columns, right, output),
     }
 }

@@ -7,29 +7,22 @@ use std::ops::Range;
 use block::{Block, Coming};
 
 use crate::REDUCTION_BLOCK;
-use crate::micro::{Kernel, Packed, Samples};
-use crate::parallel::{ENOUGH_TILES, Shared, for_each_tile, part};
-use crate::product::{Finished, Right};
+use crate::micro::{Ahead, Kernel, Packed, Samples};
+use crate::parallel::{Shared, for_each_tile, part, share, threads};
+use crate::product::{Finish, Finished, Output, Right};
 use crate::workspace::{with_shared_left, with_workspace};
 
 /// Most strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
 /// lines of a panel are fetched in runs that are longer than a cache line.
 pub(crate) const STRIPS_SIDE_BY_SIDE: usize = 4;
 
-/// Groups of strips, and so tiles, that a product has at least, as far as it has strips.
-const LEAST_GROUPS: usize = 4;
-
-/// Most work of a tile, unless that leaves too few tiles. Larger ones are better: what a tile needs first was not asked for
-/// ahead.
-const TILE_FLOPS: usize = 32_000_000;
-
-/// Multiplies `samples` with a right operand of `columns` columns; `finish` is given each part of the result once.
+/// Multiplies `samples` with a right operand of `columns` columns.
 pub(crate) fn multiply(
     kernel: &Kernel,
     samples: Samples,
     columns: usize,
     right: &impl Right,
-    finish: impl Fn(Finished) + Sync,
+    output: &Output<impl Finish>,
 ) {
     let row_blocks = samples.rows.div_ceil(kernel.blocking.samples);
     for row_block in 0..row_blocks {
@@ -39,7 +32,7 @@ pub(crate) fn multiply(
             let values = buffer.get(padded * samples.depth);
             pack_samples(kernel, samples, &rows, padded, values);
             let packed = PackedSamples { rows, padded, depth: samples.depth, values };
-            multiply_packed(kernel, &packed, columns, right, &finish);
+            multiply_packed(kernel, &packed, columns, right, output);
         });
     }
 }
@@ -78,29 +71,28 @@ fn multiply_packed<R: Right>(
     samples: &PackedSamples,
     columns: usize,
     right: &R,
-    finish: &(impl Fn(Finished) + Sync),
+    output: &Output<impl Finish>,
 ) {
     let (rows, depth) = (samples.rows.len(), samples.depth);
     let blocks = depth.div_ceil(REDUCTION_BLOCK);
-    let group_columns = side_by_side(columns.div_ceil(kernel.width)) * kernel.width;
-    let groups = columns.div_ceil(group_columns);
-    let group_flops = 2 * rows * depth * group_columns;
-    let groups_per_tile = (TILE_FLOPS / group_flops.max(1)).min(groups / ENOUGH_TILES).max(1);
-    let tiles = groups.div_ceil(groups_per_tile).next_multiple_of(2).min(groups);
-    for_each_tile(tiles, 2 * rows * columns * depth, |tile| {
-        // A tile's work, in order: group by group, in each block by block.
-        let work = part(groups, tiles, tile).flat_map(|group| {
+    let strips = columns.div_ceil(kernel.width);
+    let threads = threads(2 * rows * columns * depth);
+    share(strips, STRIPS_SIDE_BY_SIDE, threads, |groups| {
+        // A thread's work, in order: group by group, in each block by block.
+        let work = groups.flat_map(|strips| {
+            let columns = strips.start * kernel.width..(strips.end * kernel.width).min(columns);
             (0..blocks).map(move |block| Block {
                 kernel,
                 right,
-                columns: group * group_columns..((group + 1) * group_columns).min(columns),
+                columns: columns.clone(),
                 terms: reduction_block(depth, block),
             })
         });
         let mut work = work.peekable();
         with_workspace(|workspace| {
-            let sums = workspace.sums.get(samples.padded * group_columns);
-            let room = group_columns * depth.min(REDUCTION_BLOCK);
+            let widest = strips.min(STRIPS_SIDE_BY_SIDE) * kernel.width;
+            let sums = workspace.sums.get(samples.padded * widest);
+            let room = widest * depth.min(REDUCTION_BLOCK);
             let (mut packed, mut coming) = workspace.right.get(2 * room).split_at_mut(room);
             if let Some(first) = work.peek() {
                 first.pack(packed);
@@ -108,17 +100,26 @@ fn multiply_packed<R: Right>(
             while let Some(block) = work.next() {
                 let width = block.width();
                 let products = width / kernel.width * samples.padded / kernel.height;
+                let last = block.terms.end == depth;
                 let mut next = Coming::new(work.peek(), products, coming);
+                // Lines of the result that are written after this block.
+                let lines = last.then(|| output.locate(&samples.rows, &block.columns));
+                let mut ahead = Ahead::new(lines.into_iter(), products);
                 let operands = Packed {
                     depth: block.terms.len(),
                     rows,
                     left: samples.block(&block.terms),
                     right: &packed[..width * block.terms.len()],
                 };
-                kernel.multiply(&operands, sums, block.terms.start > 0, &mut next);
+                kernel.multiply(&operands, sums, block.terms.start > 0, &mut (&mut next, &mut ahead));
                 next.pack_rest();
-                if block.terms.end == depth {
-                    finish(Finished { rows: samples.rows.clone(), columns: block.columns, sums, width });
+                if last {
+                    output.take(&Finished {
+                        rows: samples.rows.clone(),
+                        columns: block.columns,
+                        sums,
+                        width,
+                    });
                 }
                 std::mem::swap(&mut packed, &mut coming);
             }
@@ -126,26 +127,7 @@ fn multiply_packed<R: Right>(
     });
 }
 
-/// How many of a product's `strips` are computed side by side.
-fn side_by_side(strips: usize) -> usize {
-    (strips / LEAST_GROUPS).clamp(1, STRIPS_SIDE_BY_SIDE)
-}
-
 /// The `block`-th run of a reduction over `depth` terms.
 pub(crate) fn reduction_block(depth: usize, block: usize) -> Range<usize> {
     block * REDUCTION_BLOCK..((block + 1) * REDUCTION_BLOCK).min(depth)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::side_by_side;
-
-    #[test]
-    fn few_strips_are_cut_into_four_groups_and_many_into_groups_of_four() {
-        for strips in 1..=40_usize {
-            let groups = strips.div_ceil(side_by_side(strips));
-            assert!(groups >= strips.min(4), "{strips} strips in {groups} groups");
-        }
-        assert_eq!([1, 7, 8, 16, 64].map(side_by_side), [1, 1, 2, 4, 4]);
-    }
 }

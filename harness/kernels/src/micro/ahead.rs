@@ -3,6 +3,8 @@
 //! Lines of a panel lie so far apart that no CPU guesses the next one. Products ask for them a few at a time as they go:
 //! many at once would fill the CPU's list of misses, and the product would wait for its own operands behind them.
 
+use super::MOST_RUNS;
+
 /// Bytes of a cache line.
 const CACHE_LINE: usize = 64;
 
@@ -41,8 +43,58 @@ impl Region {
 /// What is done beside products.
 pub(crate) trait Meanwhile {
     /// Called before each product, by kernels that ask for runs, with places for the addresses of those it is to ask for.
-    /// Returns how many it has filled; all others it sets to `idle`.
-    fn before_product(&mut self, addresses: &mut [*const u8], idle: *const u8) -> usize;
+    /// Returns how many it has filled, from the first on.
+    fn before_product(&mut self, addresses: &mut [*const u8]) -> usize;
+}
+
+/// One thing, and another.
+impl<A: Meanwhile, B: Meanwhile> Meanwhile for (&mut A, &mut B) {
+    fn before_product(&mut self, addresses: &mut [*const u8]) -> usize {
+        let runs = self.0.before_product(addresses);
+        runs + self.1.before_product(&mut addresses[runs..])
+    }
+}
+
+/// What a product asks for on its way.
+pub(super) struct Asked {
+    addresses: [*const u8; MOST_RUNS],
+    /// Runs that a product has places for, if it asks for any.
+    places: Option<usize>,
+    /// How many of the addresses are of runs; the others are `idle`, which costs least.
+    runs: usize,
+    idle: *const u8,
+}
+
+impl Asked {
+    /// For products with so many places, whose left operands are in `left`.
+    pub(super) const fn new(places: Option<usize>, left: &[f32]) -> Self {
+        let idle = left.as_ptr().cast();
+        Self { addresses: [idle; MOST_RUNS], places, runs: 0, idle }
+    }
+
+    /// Is called before a product; `next` are packed rows that come from a more distant cache for the product after it: they
+    /// are asked for if a product has places for so many. Returns the addresses, and how many of them are of runs.
+    #[inline]
+    pub(super) fn before_product(
+        &mut self,
+        meanwhile: &mut impl Meanwhile,
+        next: Option<&[f32]>,
+    ) -> (*const *const u8, usize) {
+        let Some(places) = self.places else { return (self.addresses.as_ptr(), 0) };
+        let addresses = &mut self.addresses[..places];
+        let mut runs = meanwhile.before_product(addresses);
+        if let Some(rows) = next.filter(|rows| size_of_val(*rows) <= places * RUN) {
+            for (place, run) in addresses[runs..].iter_mut().zip(rows.chunks(RUN / size_of::<f32>())) {
+                *place = run.as_ptr().cast();
+                runs += 1;
+            }
+        }
+        if runs < self.runs {
+            addresses[runs..self.runs].fill(self.idle);
+        }
+        self.runs = runs;
+        (addresses.as_ptr(), runs)
+    }
 }
 
 /// Regions, run by run, in even shares for the products to come.
@@ -105,7 +157,7 @@ impl<Regions: Iterator<Item = Region> + Clone> Ahead<Regions> {
 
 impl<Regions: Iterator<Item = Region> + Clone> Meanwhile for Ahead<Regions> {
     /// Gives the next share. What `addresses` have no room for is asked for now.
-    fn before_product(&mut self, mut addresses: &mut [*const u8], idle: *const u8) -> usize {
+    fn before_product(&mut self, mut addresses: &mut [*const u8]) -> usize {
         let room = addresses.len();
         let mut left = self.share;
         while left > 0 && self.find_line() {
@@ -124,7 +176,6 @@ impl<Regions: Iterator<Item = Region> + Clone> Meanwhile for Ahead<Regions> {
             self.line.start = start.wrapping_add(runs * RUN);
             left -= runs;
         }
-        addresses.fill(idle);
         room - addresses.len()
     }
 }
@@ -145,7 +196,7 @@ pub(super) fn prefetch_run(address: *const u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ahead, Meanwhile, Region};
+    use super::{Ahead, Asked, Meanwhile, Region};
 
     fn region(source: usize, stride: usize, lines: usize, length: usize) -> Region {
         Region::new(std::ptr::without_provenance::<u8>(source), stride, lines, length)
@@ -156,8 +207,7 @@ mod tests {
         let mut ahead = Ahead::new(regions.iter().copied(), products);
         let share = |_| {
             let mut addresses = [std::ptr::null(); 2];
-            let runs = ahead.before_product(&mut addresses, std::ptr::null());
-            assert!(addresses[runs..].iter().all(|address| address.is_null()));
+            let runs = ahead.before_product(&mut addresses);
             addresses[..runs].iter().map(|address| address.addr()).collect()
         };
         (0..products).map(share).collect()
@@ -191,7 +241,7 @@ mod tests {
         let regions = [region(640, 1024, 2, 512), region(64_000, 64, 1, 64), region(6400, 0, 1, 256)];
         let mut ahead = Ahead::new(regions.into_iter(), 6);
         let done = |_| {
-            ahead.before_product(&mut [std::ptr::null(); 2], std::ptr::null());
+            ahead.before_product(&mut [std::ptr::null(); 2]);
             ahead.done()
         };
         // A run at a time, of two lines of two, one of one and one of one.
@@ -202,5 +252,31 @@ mod tests {
     fn no_regions_are_nothing_to_ask_for() {
         assert_eq!(shares(&[], 2), [vec![0; 0], vec![]]);
         assert_eq!(shares(&[region(64, 64, 0, 64), region(64, 64, 3, 0)], 1), [vec![0; 0]]);
+    }
+
+    #[test]
+    fn a_product_asks_for_the_next_rows_where_all_of_them_find_a_place() {
+        let rows = [0.0_f32; 129];
+        let at = |value: usize| std::ptr::from_ref(&rows[value]).addr();
+        let check = |places, next: usize, expected: &[&[usize]]| {
+            let mut ahead = Ahead::new([region(6400, 0, 1, 512)].into_iter(), 2);
+            let mut asked = Asked::new(places, &rows);
+            for expected in expected {
+                let (addresses, runs) = asked.before_product(&mut ahead, (next > 0).then(|| &rows[..next]));
+                assert_eq!(runs, expected.len());
+                // SAFETY: `Asked` has places for so many.
+                let all = unsafe { std::slice::from_raw_parts(addresses, super::MOST_RUNS) };
+                assert!(all[runs..].iter().all(|address| address.addr() == at(0)), "idle");
+                let runs: Vec<usize> = all[..runs].iter().map(|address| address.addr()).collect();
+                assert_eq!(runs, *expected);
+            }
+        };
+        check(Some(4), 0, &[&[6400], &[6656], &[]]);
+        check(Some(4), 128, &[&[6400, at(0), at(64)], &[6656, at(0), at(64)], &[at(0), at(64)]]);
+        check(Some(4), 129, &[&[6400, at(0), at(64), at(128)]]);
+        // Behind a share, to the last place.
+        check(Some(2), 128, &[&[6400, at(0)]]);
+        check(Some(2), 129, &[&[6400]]);
+        check(None, 128, &[&[]]);
     }
 }

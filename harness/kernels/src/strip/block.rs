@@ -111,9 +111,9 @@ impl<'a, R: Right> Coming<'a, R> {
 }
 
 impl<R: Right> Meanwhile for Coming<'_, R> {
-    fn before_product(&mut self, addresses: &mut [*const u8], idle: *const u8) -> usize {
+    fn before_product(&mut self, addresses: &mut [*const u8]) -> usize {
         self.pack_until(self.ahead.done());
-        self.ahead.before_product(addresses, idle)
+        self.ahead.before_product(addresses)
     }
 }
 
@@ -210,7 +210,7 @@ mod tests {
         let mut packed = vec![f32::NAN; length];
         let mut coming = Coming::new(Some(&block), PRODUCTS, &mut packed);
         for _ in 0..PRODUCTS {
-            let runs = coming.before_product(&mut addresses, std::ptr::null());
+            let runs = coming.before_product(&mut addresses);
             let pieces = right.packed();
             most_at_once = most_at_once.max(pieces.len());
             for piece in pieces {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn behind_the_last_block_nothing_comes() {
         let mut coming = Coming::<forward::Transposed<'_, f32>>::new(None, 5, &mut []);
-        assert_eq!(coming.before_product(&mut [std::ptr::null(); 4], std::ptr::null()), 0);
+        assert_eq!(coming.before_product(&mut [std::ptr::null(); 4]), 0);
         coming.pack_rest();
     }
 }

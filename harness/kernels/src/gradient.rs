@@ -15,7 +15,7 @@ use crate::precision::{Mastered, ParametersMut, Stochastic, StochasticRounding, 
 use crate::rule::{Applied, Folded, UpdateRule, add};
 use crate::strip::reduction_block;
 use crate::vectorised::vectorised;
-use crate::workspace::{Buffer, with_workspace};
+use crate::workspace::{Buffer, Workspace, with_workspace};
 
 /// One micro-batch: a layer's input `[rows × inputs]` and the error at its output, before the activation,
 /// `[rows × total_units]`. It may have no rows.
@@ -305,28 +305,43 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
     let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
     let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
     let unit_parts = panel.units.div_ceil(most_units).max(enough);
+    let tile = |index: usize| {
+        let (unit_part, input_part) = (index / input_parts, index % input_parts);
+        // In whole strips, but for the last.
+        let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
+        let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
+        Tile { units: part(panel.units, unit_parts, unit_part), inputs }
+    };
     share(unit_parts * input_parts, 1, threads(panel.product_flops(samples)), |tiles| {
-        with_workspace(|workspace| {
-            // The units whose errors this thread has packed.
-            let mut packed = None;
-            for tile in tiles.flatten() {
-                let (unit_part, input_part) = (tile / input_parts, tile % input_parts);
-                let units = part(panel.units, unit_parts, unit_part);
+        // The units whose errors this thread has packed.
+        let mut packed = None;
+        with_workspace(|Workspace { left, right, sums }| {
+            for Tile { units, inputs } in tiles.all().flatten().map(tile) {
                 let errors = Errors { kernel, panel, shards, samples, blocks, units };
-                let left = workspace.left.get(errors.padded() * samples);
-                if packed.replace(unit_part) != Some(unit_part) {
+                let left = left.get(errors.padded() * samples);
+                if packed.as_ref() != Some(&errors.units) {
                     errors.pack(left);
+                    packed = Some(errors.units.clone());
                 }
-                // In whole strips, but for the last.
-                let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
-                let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
-                errors.weights(inputs, left, &mut workspace.right, &mut workspace.sums, to);
-                if input_part == 0 {
-                    errors.biases(left, &mut workspace.sums, to);
+                let next = tiles.next().map(tile);
+                let next = next.iter().flat_map(|tile| {
+                    let first = tile.units.start..(tile.units.start + kernel.height).min(tile.units.end);
+                    errors.locate_inputs(&tile.inputs).chain(to.locate(errors.span(&first, &tile.inputs)))
+                });
+                let mut ahead = Ahead::new(next, errors.products(&inputs));
+                errors.weights(&inputs, left, right, sums, to, &mut ahead);
+                if inputs.start == 0 {
+                    errors.biases(left, sums, to);
                 }
             }
         });
     });
+}
+
+/// Units and inputs whose weights' gradient is formed at a time.
+struct Tile {
+    units: Range<usize>,
+    inputs: Range<usize>,
 }
 
 /// The errors of some consecutive units of a panel, and what they make with its inputs.
@@ -363,33 +378,53 @@ impl Errors<'_> {
     /// of a cache's sets.
     fn weights(
         &self,
-        inputs: Range<usize>,
+        inputs: &Range<usize>,
         left: &[f32],
         right: &mut Buffer,
         sums: &mut Buffer,
         to: &impl Destination,
+        meanwhile: &mut impl Meanwhile,
     ) {
-        let (kernel, stride) = (self.kernel, self.panel.inputs);
+        let kernel = self.kernel;
         let width = inputs.len().next_multiple_of(kernel.width);
         let right = right.get(width * self.samples);
-        self.pack_inputs(&inputs, right);
+        self.pack_inputs(inputs, right);
         let operands = Operands { left, right, width };
         let sums = sums.get(kernel.height * width * tree_slots(self.shards.len()));
-        let span = |units: &Range<usize>| Span {
-            offset: units.start * stride + inputs.start,
-            stride,
-            lines: units.len(),
-            columns: inputs.len(),
-        };
         for first in self.units.clone().step_by(kernel.height) {
             let units = first..(first + kernel.height).min(self.units.end);
             // The parameters of the next units come while these are computed.
-            let next = to.locate(span(&(units.end..(units.end + kernel.height).min(self.units.end))));
+            let next = units.end..(units.end + kernel.height).min(self.units.end);
+            let next = to.locate(self.span(&next, inputs));
             let mut ahead = Ahead::new(next.into_iter(), self.blocks * width / kernel.width);
-            self.sum(&units, operands, sums, &mut ahead);
+            self.sum(&units, operands, sums, &mut (&mut ahead, &mut *meanwhile));
             let place = Place::Inputs { unit: first, first: inputs.start };
-            to.take(&Piece { sums, width, span: span(&units), place });
+            to.take(&Piece { sums, width, span: self.span(&units, inputs), place });
         }
+    }
+
+    /// Products that [`weights`](Self::weights) makes.
+    const fn products(&self, inputs: &Range<usize>) -> usize {
+        let strips = (inputs.end - inputs.start).div_ceil(self.kernel.width);
+        self.padded() / self.kernel.height * self.blocks * strips
+    }
+
+    /// The weights of some inputs of some units.
+    const fn span(&self, units: &Range<usize>, inputs: &Range<usize>) -> Span {
+        let stride = self.panel.inputs;
+        Span {
+            offset: units.start * stride + inputs.start,
+            stride,
+            lines: units.end - units.start,
+            columns: inputs.end - inputs.start,
+        }
+    }
+
+    /// Where the samples' `inputs` are in memory.
+    fn locate_inputs(&self, inputs: &Range<usize>) -> impl Iterator<Item = Region> + Clone {
+        let (stride, first, length) = (self.panel.inputs, inputs.start, inputs.len());
+        let chunks = self.shards.iter().copied().flatten();
+        chunks.map(move |chunk| Region::new(chunk.x.as_ptr().wrapping_add(first), stride, chunk.rows, length))
     }
 
     /// Leaves in the first values of `sums`, `[height × width]`, the gradient of `units`, at most a height of them.

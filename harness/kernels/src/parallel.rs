@@ -61,37 +61,50 @@ const fn unpack(range: u64) -> Range<usize> {
 
 /// Parts of an operation, for one of the threads that share it: first of its own share, in order, which is the same in every
 /// step, so that it finds in its cache what it left there; then the last ones of others, so that all end at the same time.
+#[derive(Clone, Copy)]
 pub(crate) struct Parts<'a> {
     shares: &'a [Untaken],
     own: usize,
     most: usize,
 }
 
-impl Parts<'_> {
-    /// How long a part of such a share is: where threads may take from each other, the last ones are shorter.
-    fn length(&self, left: usize) -> usize {
-        let fair = if self.shares.len() > 1 { left.div_ceil(2) } else { left };
-        fair.min(self.most)
+impl<'a> Parts<'a> {
+    /// The thread's own.
+    pub(crate) fn own(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        std::iter::from_fn(move || self.shares[self.own].take(true, |left| self.length(left)))
     }
-}
 
-impl Iterator for Parts<'_> {
-    type Item = Range<usize>;
-
-    fn next(&mut self) -> Option<Range<usize>> {
-        let length = |left| self.length(left);
-        self.shares[self.own].take(true, length).or_else(|| {
+    /// Those of others, as far as they have not begun them.
+    pub(crate) fn others(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        std::iter::from_fn(move || {
             loop {
                 let fullest = self.shares.iter().max_by_key(|share| share.range().len())?;
                 if fullest.range().is_empty() {
                     return None;
                 }
                 // Unless another was faster.
-                if let Some(part) = fullest.take(false, length) {
+                if let Some(part) = fullest.take(false, |left| self.length(left)) {
                     return Some(part);
                 }
             }
         })
+    }
+
+    /// All that it takes.
+    pub(crate) fn all(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        self.own().chain(self.others())
+    }
+
+    /// Where its next part is to start, unless another takes it.
+    pub(crate) fn next(&self) -> Option<usize> {
+        let left = self.shares[self.own].range();
+        (!left.is_empty()).then_some(left.start)
+    }
+
+    /// How long a part of such a share is: where threads may take from each other, the last ones are shorter.
+    fn length(&self, left: usize) -> usize {
+        let fair = if self.shares.len() > 1 { left.div_ceil(2) } else { left };
+        fair.min(self.most)
     }
 }
 
@@ -120,7 +133,7 @@ pub(crate) fn share(length: usize, most: usize, threads: usize, work: impl Fn(Pa
 
 /// Runs `tile` for every index below `tiles`, in the current rayon pool if `flops` is worth it.
 pub(crate) fn for_each_tile(tiles: usize, flops: usize, tile: impl Fn(usize) + Sync) {
-    share(tiles, 1, threads(flops), |tiles| tiles.flatten().for_each(&tile));
+    share(tiles, 1, threads(flops), |tiles| tiles.all().flatten().for_each(&tile));
 }
 
 /// The `index`-th of `parts` nearly equal parts of `0..length`.
@@ -184,25 +197,29 @@ mod tests {
     #[test]
     fn a_thread_takes_its_own_share_in_order_and_smaller_parts_at_its_end() {
         let shares = shares(&[0..10, 10..10]);
-        let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.collect();
-        assert_eq!(parts, [0..4, 4..7, 7..9, 9..10]);
-        assert_eq!(Parts { shares: &shares, own: 1, most: 4 }.next(), None);
+        let parts = Parts { shares: &shares, own: 0, most: 4 };
+        assert_eq!(parts.next(), Some(0));
+        assert_eq!(parts.own().next(), Some(0..4));
+        assert_eq!(parts.next(), Some(4));
+        assert_eq!(parts.all().collect::<Vec<_>>(), [4..7, 7..9, 9..10]);
+        assert_eq!(parts.next(), None);
     }
 
     #[test]
     fn a_thread_that_is_done_takes_the_last_parts_of_the_fullest_share() {
         let shares = shares(&[0..1, 1..4, 4..14]);
-        let mut first = Parts { shares: &shares, own: 0, most: 4 };
-        assert_eq!([first.next(), first.next(), first.next()], [Some(0..1), Some(10..14), Some(7..10)]);
-        let rest: Vec<_> = Parts { shares: &shares, own: 2, most: 4 }.collect();
-        assert_eq!(rest, [4..6, 6..7, 2..4, 1..2]);
+        let first = Parts { shares: &shares, own: 0, most: 4 };
+        assert_eq!(first.all().take(3).collect::<Vec<_>>(), [0..1, 10..14, 7..10]);
         assert_eq!(first.next(), None);
+        let rest: Vec<_> = Parts { shares: &shares, own: 2, most: 4 }.all().collect();
+        assert_eq!(rest, [4..6, 6..7, 2..4, 1..2]);
+        assert_eq!(first.all().next(), None);
     }
 
     #[test]
     fn one_thread_has_no_reason_for_smaller_parts() {
         let shares = shares(&[0..10]);
-        let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.collect();
+        let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.all().collect();
         assert_eq!(parts, [0..4, 4..8, 8..10]);
     }
 
@@ -211,7 +228,9 @@ mod tests {
         for (length, most, threads) in [(1000, 7, 3), (2, 1, 4), (1, 4, 2), (0, 4, 2), (70, 1, 100)] {
             let parts = Mutex::new(Vec::new());
             with_threads(threads, || {
-                share(length, most, threads, |taken| taken.for_each(|part| parts.lock().unwrap().push(part)));
+                share(length, most, threads, |taken| {
+                    taken.all().for_each(|part| parts.lock().unwrap().push(part))
+                });
             });
             let mut parts = parts.into_inner().unwrap();
             assert!(parts.iter().all(|part| (1..=most).contains(&part.len())));

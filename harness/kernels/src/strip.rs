@@ -10,7 +10,7 @@ use crate::REDUCTION_BLOCK;
 use crate::micro::{Ahead, Kernel, Packed, Samples};
 use crate::parallel::{Shared, for_each_tile, part, share, threads};
 use crate::product::{Finish, Finished, Output, Right};
-use crate::workspace::{with_shared_left, with_workspace};
+use crate::workspace::{Workspace, with_shared_left, with_workspace};
 
 /// Most strips that are computed side by side, so that a packed block of samples serves all of them from cache, and the
 /// lines of a panel are fetched in runs that are longer than a cache line.
@@ -66,22 +66,42 @@ fn pack_samples(kernel: &Kernel, samples: Samples, rows: &Range<usize>, padded: 
     });
 }
 
-fn multiply_packed<R: Right>(
+fn multiply_packed(
     kernel: &Kernel,
     samples: &PackedSamples,
     columns: usize,
-    right: &R,
+    right: &impl Right,
     output: &Output<impl Finish>,
 ) {
-    let (rows, depth) = (samples.rows.len(), samples.depth);
-    let blocks = depth.div_ceil(REDUCTION_BLOCK);
     let strips = columns.div_ceil(kernel.width);
-    let threads = threads(2 * rows * columns * depth);
+    let threads = threads(2 * samples.rows.len() * columns * samples.depth);
     share(strips, STRIPS_SIDE_BY_SIDE, threads, |groups| {
-        // A thread's work, in order: group by group, in each block by block.
+        let product = StripProduct { kernel, samples, columns, right, output };
+        with_workspace(|workspace| {
+            product.multiply(groups.own(), workspace);
+            groups.others().for_each(|group| product.multiply([group].into_iter(), workspace));
+        });
+    });
+}
+
+/// Packed samples times the strips of a right operand.
+struct StripProduct<'a, R, F> {
+    kernel: &'a Kernel,
+    samples: &'a PackedSamples<'a>,
+    /// Of the right operand.
+    columns: usize,
+    right: &'a R,
+    output: &'a Output<'a, F>,
+}
+
+impl<R: Right, F: Finish> StripProduct<'_, R, F> {
+    /// Computes some groups of strips, those of a group side by side, in each block by block.
+    fn multiply(&self, groups: impl Iterator<Item = Range<usize>>, workspace: &mut Workspace) {
+        let &Self { kernel, samples, columns, right, output } = self;
+        let (rows, depth) = (samples.rows.len(), samples.depth);
         let work = groups.flat_map(|strips| {
             let columns = strips.start * kernel.width..(strips.end * kernel.width).min(columns);
-            (0..blocks).map(move |block| Block {
+            (0..depth.div_ceil(REDUCTION_BLOCK)).map(move |block| Block {
                 kernel,
                 right,
                 columns: columns.clone(),
@@ -89,42 +109,35 @@ fn multiply_packed<R: Right>(
             })
         });
         let mut work = work.peekable();
-        with_workspace(|workspace| {
-            let widest = strips.min(STRIPS_SIDE_BY_SIDE) * kernel.width;
-            let sums = workspace.sums.get(samples.padded * widest);
-            let room = widest * depth.min(REDUCTION_BLOCK);
-            let (mut packed, mut coming) = workspace.right.get(2 * room).split_at_mut(room);
-            if let Some(first) = work.peek() {
-                first.pack(packed);
+        let widest = columns.next_multiple_of(kernel.width).min(STRIPS_SIDE_BY_SIDE * kernel.width);
+        let sums = workspace.sums.get(samples.padded * widest);
+        let room = widest * depth.min(REDUCTION_BLOCK);
+        let (mut packed, mut coming) = workspace.right.get(2 * room).split_at_mut(room);
+        if let Some(first) = work.peek() {
+            first.pack(packed);
+        }
+        while let Some(block) = work.next() {
+            let width = block.width();
+            let products = width / kernel.width * samples.padded / kernel.height;
+            let last = block.terms.end == depth;
+            let mut next = Coming::new(work.peek(), products, coming);
+            // Lines of the result that are written after this block.
+            let lines = last.then(|| output.locate(&samples.rows, &block.columns));
+            let mut ahead = Ahead::new(lines.into_iter(), products);
+            let operands = Packed {
+                depth: block.terms.len(),
+                rows,
+                left: samples.block(&block.terms),
+                right: &packed[..width * block.terms.len()],
+            };
+            kernel.multiply(&operands, sums, block.terms.start > 0, &mut (&mut next, &mut ahead));
+            next.pack_rest();
+            if last {
+                output.take(&Finished { rows: samples.rows.clone(), columns: block.columns, sums, width });
             }
-            while let Some(block) = work.next() {
-                let width = block.width();
-                let products = width / kernel.width * samples.padded / kernel.height;
-                let last = block.terms.end == depth;
-                let mut next = Coming::new(work.peek(), products, coming);
-                // Lines of the result that are written after this block.
-                let lines = last.then(|| output.locate(&samples.rows, &block.columns));
-                let mut ahead = Ahead::new(lines.into_iter(), products);
-                let operands = Packed {
-                    depth: block.terms.len(),
-                    rows,
-                    left: samples.block(&block.terms),
-                    right: &packed[..width * block.terms.len()],
-                };
-                kernel.multiply(&operands, sums, block.terms.start > 0, &mut (&mut next, &mut ahead));
-                next.pack_rest();
-                if last {
-                    output.take(&Finished {
-                        rows: samples.rows.clone(),
-                        columns: block.columns,
-                        sums,
-                        width,
-                    });
-                }
-                std::mem::swap(&mut packed, &mut coming);
-            }
-        });
-    });
+            std::mem::swap(&mut packed, &mut coming);
+        }
+    }
 }
 
 /// The `block`-th run of a reduction over `depth` terms.

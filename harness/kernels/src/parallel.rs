@@ -182,21 +182,26 @@ impl<'a, T> Shared<'a, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
     use std::sync::Mutex;
 
     use super::{Parts, Untaken, share};
     use crate::check::with_threads;
 
-    fn shares(ranges: &[Range<usize>]) -> Vec<Untaken> {
-        let shares: Vec<_> = ranges.iter().map(|_| Untaken::default()).collect();
-        shares.iter().zip(ranges).for_each(|(share, range)| share.set(range.clone()));
-        shares
+    /// Shares that end there, each where the one before it ends.
+    fn shares(ends: &[usize]) -> Vec<Untaken> {
+        let mut start = 0;
+        let share = |end: &usize| {
+            let share = Untaken::default();
+            share.set(start..*end);
+            start = *end;
+            share
+        };
+        ends.iter().map(share).collect()
     }
 
     #[test]
     fn a_thread_takes_its_own_share_in_order_and_smaller_parts_at_its_end() {
-        let shares = shares(&[0..10, 10..10]);
+        let shares = shares(&[10, 10]);
         let parts = Parts { shares: &shares, own: 0, most: 4 };
         assert_eq!(parts.next(), Some(0));
         assert_eq!(parts.own().next(), Some(0..4));
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_done_takes_the_last_parts_of_the_fullest_share() {
-        let shares = shares(&[0..1, 1..4, 4..14]);
+        let shares = shares(&[1, 4, 14]);
         let first = Parts { shares: &shares, own: 0, most: 4 };
         assert_eq!(first.all().take(3).collect::<Vec<_>>(), [0..1, 10..14, 7..10]);
         assert_eq!(first.next(), None);
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn one_thread_has_no_reason_for_smaller_parts() {
-        let shares = shares(&[0..10]);
+        let shares = shares(&[10]);
         let parts: Vec<_> = Parts { shares: &shares, own: 0, most: 4 }.all().collect();
         assert_eq!(parts, [0..4, 4..8, 8..10]);
     }
@@ -229,7 +234,9 @@ mod tests {
             let parts = Mutex::new(Vec::new());
             with_threads(threads, || {
                 share(length, most, threads, |taken| {
-                    taken.all().for_each(|part| parts.lock().unwrap().push(part))
+                    for part in taken.all() {
+                        parts.lock().unwrap().push(part);
+                    }
                 });
             });
             let mut parts = parts.into_inner().unwrap();

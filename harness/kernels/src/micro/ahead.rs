@@ -84,10 +84,12 @@ impl Asked {
         let addresses = &mut self.addresses[..places];
         let mut runs = meanwhile.before_product(addresses);
         if let Some(rows) = next.filter(|rows| size_of_val(*rows) <= places * RUN) {
-            for (place, run) in addresses[runs..].iter_mut().zip(rows.chunks(RUN / size_of::<f32>())) {
-                *place = run.as_ptr().cast();
-                runs += 1;
+            let (start, count) = (rows.as_ptr().cast::<u8>(), size_of_val(rows).div_ceil(RUN));
+            let places = &mut addresses[runs..(runs + count).min(places)];
+            for (run, place) in places.iter_mut().enumerate() {
+                *place = start.wrapping_add(run * RUN);
             }
+            runs += places.len();
         }
         if runs < self.runs {
             addresses[runs..self.runs].fill(self.idle);

@@ -29,9 +29,8 @@ const BACKWARD_FLOPS: usize = 16;
 const ROWS_PER_TILE: usize = 16;
 
 vectorised! {
-    /// y = act(sums + biases), for one line of a strip; `y` holds the biases.
+    /// y = act(sums + biases), for one line of a strip; `y` holds the biases, of as many units.
     pub(crate) fn activate(activation: OutputActivation, sums: &[f32], y: &mut [f32]) {
-        let sums = &sums[..y.len()];
         match activation {
             OutputActivation::Identity => zip_mut(y, sums, |y, sum| *y += sum),
             OutputActivation::Relu => zip_mut(y, sums, |y, sum| *y = relu(*y + sum)),

@@ -1,7 +1,7 @@
 //! dW = dzᵀ·x and db = Σ dz: formed in pieces that stay in cache, then stored, or applied on the spot.
 //!
 //! A gradient is a fixed sum: in a shard, the blocks of [`REDUCTION_BLOCK`](crate::REDUCTION_BLOCK) samples of
-//! its micro-batches in index order; over shards, a binary tree over neighbours. A power of two of ranks,
+//! its micro-batches in index order, of biases the samples one by one; over shards, a binary tree over neighbours. A power of two of ranks,
 //! each with as many consecutive shards, that combine their sums by the same tree get the same bits.
 
 use std::ops::Range;
@@ -297,38 +297,26 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
         assert_eq!(chunk.x.len(), chunk.rows * panel.inputs, "input of {panel:?}");
         assert_eq!(chunk.dz.len(), chunk.rows * panel.total_units, "output error of {panel:?}");
     }
-    let samples: usize = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
+    let samples = shards.iter().copied().flatten().map(|chunk| chunk.rows).sum();
     let blocks = shards.iter().copied().flat_map(blocks).count();
-    let Blocking { inputs: all, packed_inputs, .. } = kernel.blocking;
-    let most_inputs = (packed_inputs / samples.max(1)).clamp(1, all).next_multiple_of(kernel.width);
-    let input_parts = panel.inputs.div_ceil(most_inputs);
-    let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
-    let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
-    let unit_parts = panel.units.div_ceil(most_units).max(enough);
-    let tile = |index: usize| {
-        let (unit_part, input_part) = (index / input_parts, index % input_parts);
-        // In whole strips, but for the last.
-        let strips = part(panel.inputs.div_ceil(kernel.width), input_parts, input_part);
-        let inputs = strips.start * kernel.width..(strips.end * kernel.width).min(panel.inputs);
-        Tile { units: part(panel.units, unit_parts, unit_part), inputs }
-    };
-    share(unit_parts * input_parts, 1, threads(panel.product_flops(samples)), |tiles| {
-        // The units whose errors this thread has packed.
+    let gradient = &Gradient { kernel, panel, shards, samples, blocks };
+    let tiling = Tiling::new(kernel, panel, samples);
+    share(tiling.tiles(), 1, threads(panel.product_flops(samples)), |tiles| {
+        // The units whose errors this thread has packed. The buffer keeps them: it is asked for the same length again.
         let mut packed = None;
         with_workspace(|Workspace { left, right, sums }| {
-            for Tile { units, inputs } in tiles.all().flatten().map(tile) {
-                let errors = Errors { kernel, panel, shards, samples, blocks, units };
+            for Tile { units, inputs } in tiles.all().flatten().map(|tile| tiling.tile(tile)) {
+                let errors = Errors { of: gradient, units };
                 let left = left.get(errors.padded() * samples);
                 if packed.as_ref() != Some(&errors.units) {
                     errors.pack(left);
                     packed = Some(errors.units.clone());
                 }
-                let next = tiles.next().map(tile);
-                let next = next.iter().flat_map(|tile| {
-                    let first = tile.units.start..(tile.units.start + kernel.height).min(tile.units.end);
-                    errors.locate_inputs(&tile.inputs).chain(to.locate(errors.span(&first, &tile.inputs)))
-                });
-                let mut ahead = Ahead::new(next, errors.products(&inputs));
+                let next = tiles.next().map(|tile| tiling.tile(tile));
+                let mut ahead = Ahead::new(
+                    next.iter().flat_map(|tile| gradient.locate(tile, to)),
+                    errors.products(&inputs),
+                );
                 errors.weights(&inputs, left, right, sums, to, &mut ahead);
                 if inputs.start == 0 {
                     errors.biases(left, sums, to);
@@ -339,13 +327,47 @@ fn form(kernel: &Kernel, panel: &Panel, shards: &[&[Chunk]], to: &impl Destinati
 }
 
 /// Units and inputs whose weights' gradient is formed at a time.
+#[derive(Debug)]
 struct Tile {
     units: Range<usize>,
     inputs: Range<usize>,
 }
 
-/// The errors of some consecutive units of a panel, and what they make with its inputs.
-struct Errors<'a> {
+/// How a panel is cut into tiles: all inputs of some units, then those of the next.
+struct Tiling<'a> {
+    panel: &'a Panel,
+    /// Of a strip.
+    width: usize,
+    unit_parts: usize,
+    input_parts: usize,
+}
+
+impl<'a> Tiling<'a> {
+    fn new(kernel: &Kernel, panel: &'a Panel, samples: usize) -> Self {
+        let Blocking { inputs: all, packed_inputs, .. } = kernel.blocking;
+        let most_inputs = (packed_inputs / samples.max(1)).clamp(1, all).next_multiple_of(kernel.width);
+        let input_parts = panel.inputs.div_ceil(most_inputs);
+        let most_units = (PACKED_ERRORS / samples.max(1)).clamp(FEW_UNITS, UNITS_PER_TILE);
+        let enough = ENOUGH_TILES.div_ceil(input_parts).min(panel.units.div_ceil(LEAST_UNITS));
+        let unit_parts = panel.units.div_ceil(most_units).max(enough);
+        Self { panel, width: kernel.width, unit_parts, input_parts }
+    }
+
+    const fn tiles(&self) -> usize {
+        self.unit_parts * self.input_parts
+    }
+
+    fn tile(&self, index: usize) -> Tile {
+        let &Self { panel, width, unit_parts, input_parts } = self;
+        // In whole strips, but for the last.
+        let strips = part(panel.inputs.div_ceil(width), input_parts, index % input_parts);
+        let inputs = strips.start * width..(strips.end * width).min(panel.inputs);
+        Tile { units: part(panel.units, unit_parts, index / input_parts), inputs }
+    }
+}
+
+/// A panel and the samples of its gradient.
+struct Gradient<'a> {
     kernel: &'a Kernel,
     panel: &'a Panel,
     shards: &'a [&'a [Chunk<'a>]],
@@ -353,23 +375,51 @@ struct Errors<'a> {
     samples: usize,
     /// Runs of samples that are summed from zero, in all chunks.
     blocks: usize,
+}
+
+impl Gradient<'_> {
+    /// The weights of some inputs of some units.
+    const fn span(&self, units: &Range<usize>, inputs: &Range<usize>) -> Span {
+        let stride = self.panel.inputs;
+        Span {
+            offset: units.start * stride + inputs.start,
+            stride,
+            lines: units.end - units.start,
+            columns: inputs.end - inputs.start,
+        }
+    }
+
+    /// Where in memory is what a tile needs first: its samples' inputs, and the parameters of its first units.
+    fn locate(&self, tile: &Tile, to: &impl Destination) -> impl Iterator<Item = Region> + Clone {
+        let (stride, first, length) = (self.panel.inputs, tile.inputs.start, tile.inputs.len());
+        let chunks = self.shards.iter().copied().flatten();
+        let inputs = chunks
+            .map(move |chunk| Region::new(chunk.x.as_ptr().wrapping_add(first), stride, chunk.rows, length));
+        let units = tile.units.start..(tile.units.start + self.kernel.height).min(tile.units.end);
+        inputs.chain(to.locate(self.span(&units, &tile.inputs)))
+    }
+}
+
+/// The errors of some consecutive units, and what they make with the panel's inputs.
+struct Errors<'a> {
+    of: &'a Gradient<'a>,
     units: Range<usize>,
 }
 
 impl Errors<'_> {
     /// Its units, filled up to whole heights.
     const fn padded(&self) -> usize {
-        (self.units.end - self.units.start).next_multiple_of(self.kernel.height)
+        (self.units.end - self.units.start).next_multiple_of(self.of.kernel.height)
     }
 
     /// Packs them, block by block, in each height by height.
     fn pack(&self, mut packed: &mut [f32]) {
-        let (stride, first) = (self.panel.total_units, self.panel.first_unit + self.units.start);
-        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
+        let (stride, first) = (self.of.panel.total_units, self.of.panel.first_unit + self.units.start);
+        for (chunk, samples) in self.of.shards.iter().copied().flat_map(blocks) {
             let block;
             (block, packed) = packed.split_at_mut(samples.len() * self.padded());
             let source = &chunk.dz[samples.start * stride + first..];
-            self.kernel.pack_left_columns(source, stride, self.units.len(), samples.len(), block);
+            self.of.kernel.pack_left_columns(source, stride, self.units.len(), samples.len(), block);
         }
     }
 
@@ -385,46 +435,28 @@ impl Errors<'_> {
         to: &impl Destination,
         meanwhile: &mut impl Meanwhile,
     ) {
-        let kernel = self.kernel;
+        let kernel = self.of.kernel;
         let width = inputs.len().next_multiple_of(kernel.width);
-        let right = right.get(width * self.samples);
+        let right = right.get(width * self.of.samples);
         self.pack_inputs(inputs, right);
         let operands = Operands { left, right, width };
-        let sums = sums.get(kernel.height * width * tree_slots(self.shards.len()));
+        let sums = sums.get(kernel.height * width * tree_slots(self.of.shards.len()));
         for first in self.units.clone().step_by(kernel.height) {
             let units = first..(first + kernel.height).min(self.units.end);
             // The parameters of the next units come while these are computed.
             let next = units.end..(units.end + kernel.height).min(self.units.end);
-            let next = to.locate(self.span(&next, inputs));
-            let mut ahead = Ahead::new(next.into_iter(), self.blocks * width / kernel.width);
+            let next = to.locate(self.of.span(&next, inputs));
+            let mut ahead = Ahead::new(next.into_iter(), self.of.blocks * width / kernel.width);
             self.sum(&units, operands, sums, &mut (&mut ahead, &mut *meanwhile));
             let place = Place::Inputs { unit: first, first: inputs.start };
-            to.take(&Piece { sums, width, span: self.span(&units, inputs), place });
+            to.take(&Piece { sums, width, span: self.of.span(&units, inputs), place });
         }
     }
 
     /// Products that [`weights`](Self::weights) makes.
     const fn products(&self, inputs: &Range<usize>) -> usize {
-        let strips = (inputs.end - inputs.start).div_ceil(self.kernel.width);
-        self.padded() / self.kernel.height * self.blocks * strips
-    }
-
-    /// The weights of some inputs of some units.
-    const fn span(&self, units: &Range<usize>, inputs: &Range<usize>) -> Span {
-        let stride = self.panel.inputs;
-        Span {
-            offset: units.start * stride + inputs.start,
-            stride,
-            lines: units.end - units.start,
-            columns: inputs.end - inputs.start,
-        }
-    }
-
-    /// Where the samples' `inputs` are in memory.
-    fn locate_inputs(&self, inputs: &Range<usize>) -> impl Iterator<Item = Region> + Clone {
-        let (stride, first, length) = (self.panel.inputs, inputs.start, inputs.len());
-        let chunks = self.shards.iter().copied().flatten();
-        chunks.map(move |chunk| Region::new(chunk.x.as_ptr().wrapping_add(first), stride, chunk.rows, length))
+        let strips = (inputs.end - inputs.start).div_ceil(self.of.kernel.width);
+        self.padded() / self.of.kernel.height * self.of.blocks * strips
     }
 
     /// Leaves in the first values of `sums`, `[height × width]`, the gradient of `units`, at most a height of them.
@@ -435,8 +467,8 @@ impl Errors<'_> {
         sums: &mut [f32],
         meanwhile: &mut impl Meanwhile,
     ) {
-        let (kernel, rows) = (self.kernel, units.len());
-        reduce_by_tree(self.shards, sums, kernel.height * width, |shard, sums| {
+        let (kernel, rows) = (self.of.kernel, units.len());
+        reduce_by_tree(self.of.shards, sums, kernel.height * width, |shard, sums| {
             let mut add = false;
             for (_, samples) in blocks(shard) {
                 let depth = samples.len();
@@ -456,22 +488,22 @@ impl Errors<'_> {
 
     /// Packs the samples' `inputs`, block by block, in each strip by strip.
     fn pack_inputs(&self, inputs: &Range<usize>, mut packed: &mut [f32]) {
-        let (stride, width) = (self.panel.inputs, inputs.len().next_multiple_of(self.kernel.width));
-        for (chunk, samples) in self.shards.iter().copied().flat_map(blocks) {
+        let (stride, width) = (self.of.panel.inputs, inputs.len().next_multiple_of(self.of.kernel.width));
+        for (chunk, samples) in self.of.shards.iter().copied().flat_map(blocks) {
             let block;
             (block, packed) = packed.split_at_mut(samples.len() * width);
             let source = &chunk.x[samples.start * stride + inputs.start..];
-            let strips = Strips { values: block, apart: samples.len() * self.kernel.width };
-            self.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), strips);
+            let strips = Strips { values: block, apart: samples.len() * self.of.kernel.width };
+            self.of.kernel.pack_right_rows(source, stride, inputs.len(), samples.len(), strips);
         }
     }
 
     /// The gradient of the units' biases.
     fn biases(&self, mut left: &[f32], sums: &mut Buffer, to: &impl Destination) {
-        let (columns, height) = (self.units.len(), self.kernel.height);
+        let (columns, height) = (self.units.len(), self.of.kernel.height);
         let width = self.padded();
-        let sums = sums.get(width * tree_slots(self.shards.len()));
-        reduce_by_tree(self.shards, sums, width, |shard, sums| {
+        let sums = sums.get(width * tree_slots(self.of.shards.len()));
+        reduce_by_tree(self.of.shards, sums, width, |shard, sums| {
             sums.fill(0.0);
             for (_, samples) in blocks(shard) {
                 let block;
@@ -482,7 +514,7 @@ impl Errors<'_> {
                 }
             }
         });
-        let offset = self.panel.weights() + self.units.start;
+        let offset = self.of.panel.weights() + self.units.start;
         let span = Span { offset, stride: 0, lines: 1, columns };
         let place = Place::Biases { first: self.units.start };
         to.take(&Piece { sums, width, span, place });
@@ -497,11 +529,13 @@ struct Operands<'a> {
     width: usize,
 }
 
-/// Adds each of `terms`, as many values as there are sums.
-fn add_terms(sums: &mut [f32], terms: &[f32]) {
-    for term in terms.chunks_exact(sums.len()) {
-        for (sum, value) in sums.iter_mut().zip(term) {
-            *sum += value;
+vectorised! {
+    /// Adds each of `terms`, as many values as there are sums.
+    fn add_terms(sums: &mut [f32], terms: &[f32]) {
+        for term in terms.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(term) {
+                *sum += value;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //! number of rows beside it, the tile it falls in, nor the number of threads. So an operation may be cut
 //! anywhere but along its reduction, and its bits stay.
 //!
-//! Work is cut into tiles by shape alone and handed to the current rayon pool.
+//! Work is cut by its shape, and by which threads of the current rayon pool are free: neither changes a bit.
 //!
 //! | operation | product | reduced over |
 //! |---|---|---|

@@ -251,7 +251,7 @@ impl Kernel {
                 let (left, right) = (left.as_ptr(), right.as_ptr());
                 let operands = Operands { depth, left, right, ahead, runs };
                 // SAFETY: `left` is one height and `right` one strip, there are as many addresses as `depth` asks
-                // for, and `result` holds the strip's columns of all lines of this height; the CPU was asked for its
+                // for, of which no more are of runs, and `result` holds the strip's columns of all lines of this height; the CPU was asked for its
                 // features when this kernel was chosen.
                 unsafe {
                     let result = result.as_mut_ptr().add(row * columns + column);

@@ -20,43 +20,54 @@ pub(crate) fn threads(flops: usize) -> usize {
 /// Most threads that share an operation.
 const MOST_THREADS: usize = 64;
 
-/// Where a thread's share of an operation starts and ends, as far as nobody has taken it.
+/// Where a thread's share of an operation starts and ends, as far as nobody has taken it: one word, so that each part goes to one
+/// thread whatever the order in which others see it. What threads write, rayon's join publishes.
 #[derive(Default)]
 struct Untaken(AtomicU64);
 
 impl Untaken {
     fn set(&self, range: Range<usize>) {
-        self.0.store(pack(range), Ordering::Relaxed);
+        self.0.store(word(range), Ordering::Relaxed);
     }
 
     fn range(&self) -> Range<usize> {
-        unpack(self.0.load(Ordering::Relaxed))
+        range(self.0.load(Ordering::Relaxed))
     }
 
-    /// Takes, from the front or from the back, a part as long as `length` says of what there is, unless there is nothing.
-    fn take(&self, from_front: bool, length: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+    /// Takes a part as long as `length` says of what there is, unless there is nothing.
+    fn take_first(&self, length: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+        self.cut(|Range { start, end }| {
+            let middle = start + length(end - start);
+            [start..middle, middle..end]
+        })
+    }
+
+    /// As [`take_first`](Self::take_first), but from the end.
+    fn take_last(&self, length: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+        self.cut(|Range { start, end }| {
+            let middle = end - length(end - start);
+            [middle..end, start..middle]
+        })
+    }
+
+    /// Leaves the second of two ranges and returns the first, unless it is empty.
+    fn cut(&self, cut: impl Fn(Range<usize>) -> [Range<usize>; 2]) -> Option<Range<usize>> {
         let mut part = 0..0;
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |range| {
-            let Range { start, end } = unpack(range);
-            let length = length(end - start);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |untaken| {
             let rest;
-            (part, rest) = if from_front {
-                (start..start + length, start + length..end)
-            } else {
-                (end - length..end, start..end - length)
-            };
-            (length > 0).then(|| pack(rest))
+            [part, rest] = cut(range(untaken));
+            (!part.is_empty()).then(|| word(rest))
         });
         taken.is_ok().then_some(part)
     }
 }
 
-const fn pack(range: Range<usize>) -> u64 {
+const fn word(range: Range<usize>) -> u64 {
     (range.start as u64) << 32 | range.end as u64
 }
 
-const fn unpack(range: u64) -> Range<usize> {
-    (range >> 32) as usize..(range & u32::MAX as u64) as usize
+const fn range(word: u64) -> Range<usize> {
+    (word >> 32) as usize..(word & u32::MAX as u64) as usize
 }
 
 /// Parts of an operation, for one of the threads that share it: first of its own share, in order, which is the same in every
@@ -71,19 +82,21 @@ pub(crate) struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// The thread's own.
     pub(crate) fn own(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
-        std::iter::from_fn(move || self.shares[self.own].take(true, |left| self.length(left)))
+        std::iter::from_fn(move || self.shares[self.own].take_first(|left| self.length(left)))
     }
 
     /// Those of others, as far as they have not begun them.
     pub(crate) fn others(self) -> impl Iterator<Item = Range<usize>> + use<'a> {
         std::iter::from_fn(move || {
             loop {
-                let fullest = self.shares.iter().max_by_key(|share| share.range().len())?;
-                if fullest.range().is_empty() {
+                let left = self.shares.iter().map(|share| (share, share.range().len()));
+                let (fullest, left) = left.max_by_key(|(_, left)| *left)?;
+                // What was once empty stays so.
+                if left == 0 {
                     return None;
                 }
                 // Unless another was faster.
-                if let Some(part) = fullest.take(false, |left| self.length(left)) {
+                if let Some(part) = fullest.take_last(|left| self.length(left)) {
                     return Some(part);
                 }
             }
@@ -95,7 +108,7 @@ impl<'a> Parts<'a> {
         self.own().chain(self.others())
     }
 
-    /// Where its next part is to start, unless another takes it.
+    /// Where its next part is to start, unless another takes it; where `most` is 1, that part.
     pub(crate) fn next(&self) -> Option<usize> {
         let left = self.shares[self.own].range();
         (!left.is_empty()).then_some(left.start)
@@ -108,8 +121,9 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Calls `work` on so many threads of the current rayon pool, each with the parts of `0..length` that it takes, none longer
-/// than `most`.
+/// Calls `work` so many times, on as many threads of the current rayon pool as are free, each time with the parts of
+/// `0..length` that this call takes, none longer than `most`. Which share is whose goes by the thread: one that nobody comes
+/// for is taken by the others.
 ///
 /// # Panics
 /// If `length` does not fit 32 bits.
@@ -126,7 +140,7 @@ pub(crate) fn share(length: usize, most: usize, threads: usize, work: impl Fn(Pa
     if threads == 1 {
         work(0);
     } else {
-        let own = || rayon::current_thread_index().unwrap_or(0) % threads;
+        let own = || rayon::current_thread_index().expect("rayon runs this on its threads") % threads;
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| work(own()));
     }
 }

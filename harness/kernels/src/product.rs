@@ -36,7 +36,7 @@ impl<F: Finish> Output<'_, F> {
         let columns = &part.columns;
         for (row, sums) in part.rows.clone().zip(part.sums.chunks_exact(part.width)) {
             let start = self.start(row, columns);
-            // SAFETY: parts of different tiles have different rows or columns.
+            // SAFETY: each line's every column is in one part.
             let line = unsafe { self.lines.part(start..start + columns.len()) };
             (self.finish)(line, &sums[..columns.len()], columns);
         }
@@ -85,5 +85,29 @@ pub(crate) fn multiply_samples<R: Right>(
     match R::OPERATION.straight(kernel, samples.rows) {
         Some(straight) => few::multiply(kernel, straight, samples, columns, right, output),
         None => strip::multiply(kernel, samples, columns, right, output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Finished, Output};
+    use crate::parallel::Shared;
+
+    #[test]
+    fn a_part_goes_where_it_is_located_and_nowhere_else() {
+        let mut values = vec![0.0; 5 * 9];
+        let output = Output {
+            lines: Shared::new(&mut values),
+            first: 2,
+            stride: 9,
+            finish: |line: &mut [f32], sums: &[f32], _: &std::ops::Range<usize>| line.copy_from_slice(sums),
+        };
+        let (rows, columns) = (1..4, 3..5);
+        let located = output.locate(&rows, &columns).bytes();
+        output.take(&Finished { rows, columns, sums: &[1.0; 3 * 4], width: 4 });
+        let written: Vec<usize> = (0..values.len()).filter(|index| values[*index] > 0.0).collect();
+        assert_eq!(written, [14, 15, 23, 24, 32, 33]);
+        let address = |index: usize| std::ptr::from_ref(&values[index]).addr();
+        assert_eq!(located, address(14)..address(33) + size_of::<f32>());
     }
 }

@@ -14,7 +14,7 @@ const LINE: usize = 16;
 pub(crate) struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// The first `length` values, whatever they hold.
+    /// The first `length` values, whatever they hold: what was left there, unless the buffer has to grow.
     pub(crate) fn get(&mut self, length: usize) -> &mut [f32] {
         let lines = length.div_ceil(LINE);
         if self.0.len() < lines {

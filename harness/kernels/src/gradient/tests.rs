@@ -1,6 +1,12 @@
-use super::{Chunk, gradient, gradient_with, update, update_folded};
+use std::ops::Range;
+
+use super::{
+    Chunk, Errors, Gradient, Stored, Tile, Tiling, blocks, gradient, gradient_with, update, update_folded,
+};
 use crate::check::{RULES, SHAPES, assert_near, bits, numbers, panel_params, panels, product, with_threads};
-use crate::micro::Kernel;
+use crate::micro::{Kernel, Meanwhile};
+use crate::parallel::Shared;
+use crate::workspace::Workspace;
 use crate::{Panel, UpdateRule, add, apply};
 
 /// Samples of a layer `[units × inputs]`, to be cut into shards and micro-batches.
@@ -58,7 +64,13 @@ fn gradients_are_those_of_plain_loops_however_the_samples_are_cut() {
 
 #[test]
 fn neither_panels_nor_threads_change_a_bit() {
-    let (rows, inputs, units) = (300, 100, 200);
+    // Some tiles of inputs for each of some of units, and enough work for several threads.
+    let (rows, inputs, units) = (300, 500, 200);
+    let panel = Panel::whole(units, inputs);
+    for kernel in Kernel::all() {
+        let tiling = Tiling::new(kernel, &panel, rows);
+        assert!(tiling.unit_parts > 1 && tiling.input_parts > 1, "{}", kernel.name);
+    }
     let samples = Samples::new(rows, inputs, units);
     let shards = samples.cut(&[&[70, 30], &[200]]);
     let run = |threads: usize, parts: usize| {
@@ -109,7 +121,7 @@ fn ranks_that_sum_their_shards_and_combine_by_the_tree_have_the_bits_of_one() {
 
 #[test]
 fn an_update_is_its_gradient_applied_bit_for_bit() {
-    for (rows, inputs, units) in [(33, 300, 70), (64, 784, 10), (5, 25, 23)] {
+    for (rows, inputs, units) in [(33, 300, 70), (64, 784, 10), (5, 25, 23), (100, 1500, 150)] {
         let panel = Panel::whole(units, inputs);
         let samples = Samples::new(rows, inputs, units);
         let shards = samples.cut(&[&[rows - 3], &[1, 2]]);
@@ -158,4 +170,66 @@ fn no_samples_are_a_gradient_of_zero() {
         gradient(&panel, shards, &mut out);
         assert_eq!(out, vec![0.0; panel.parameters()]);
     }
+}
+
+/// Counts products.
+struct Count(usize);
+
+impl Meanwhile for Count {
+    fn before_product(&mut self, _: &mut [*const u8]) -> usize {
+        self.0 += 1;
+        0
+    }
+}
+
+#[test]
+fn tiles_are_all_units_and_inputs_once_and_make_as_many_products_as_they_say() {
+    let asks = |kernel: &&Kernel| kernel.name.starts_with("avx");
+    for kernel in Kernel::all().into_iter().filter(asks) {
+        for (rows, inputs, units) in SHAPES {
+            let (panel, samples) = (Panel::whole(units, inputs), Samples::new(rows, inputs, units));
+            let cut = samples.cut(&[&[rows / 2, rows - rows / 2]]);
+            let shards = &slices(&cut)[..];
+            let blocks = shards.iter().copied().flat_map(blocks).count();
+            let gradient = &Gradient { kernel, panel: &panel, shards, samples: rows, blocks };
+            let tiling = Tiling::new(kernel, &panel, rows);
+            let mut out = vec![f32::NAN; panel.parameters()];
+            let to = Stored { out: Shared::new(&mut out) };
+            let Workspace { mut left, mut right, mut sums } = Workspace::default();
+            let mut covered = vec![0; units * inputs];
+            for Tile { units: lines, inputs: columns } in (0..tiling.tiles()).map(|index| tiling.tile(index))
+            {
+                for unit in lines.clone() {
+                    covered[unit * inputs..][columns.clone()].iter_mut().for_each(|times| *times += 1);
+                }
+                let errors = Errors { of: gradient, units: lines };
+                let left = left.get(errors.padded() * rows);
+                errors.pack(left);
+                let mut count = Count(0);
+                errors.weights(&columns, left, &mut right, &mut sums, &to, &mut count);
+                assert_eq!(count.0, errors.products(&columns), "{} {rows}×{inputs}×{units}", kernel.name);
+            }
+            assert!(covered.iter().all(|times| *times == 1), "{} {rows}×{inputs}×{units}", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn a_tile_first_needs_its_inputs_of_all_samples_and_the_parameters_of_its_first_units() {
+    let kernel = Kernel::of_this_cpu();
+    let (panel, samples) = (Panel::whole(40, 50), Samples::new(7, 50, 40));
+    let cut = samples.cut(&[&[3], &[4]]);
+    let shards = &slices(&cut)[..];
+    let gradient = Gradient { kernel, panel: &panel, shards, samples: 7, blocks: 2 };
+    let mut out = vec![0.0; panel.parameters()];
+    let to = Stored { out: Shared::new(&mut out) };
+    let bytes = |values: &[f32], lines: Range<usize>| {
+        let line = |line: usize, column: usize| std::ptr::from_ref(&values[line * 50 + column]).addr();
+        line(lines.start, 32)..line(lines.end - 1, 49) + size_of::<f32>()
+    };
+    let located: Vec<_> = gradient.locate(&Tile { units: 20..40, inputs: 32..50 }, &to).collect();
+    let located: Vec<_> =
+        located.iter().map(crate::micro::Region::bytes).filter(|bytes| !bytes.is_empty()).collect();
+    assert_eq!(located[..2], [bytes(&samples.x, 0..3), bytes(&samples.x, 3..7)]);
+    assert_eq!(located[2..], [bytes(&out, 20..20 + kernel.height)]);
 }

@@ -33,6 +33,13 @@ impl Region {
         Self { source: source.cast(), stride, lines, length }
     }
 
+    /// Addresses from its first byte to its last line's end, if it has any.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> std::ops::Range<usize> {
+        let start = self.source.addr();
+        if self.lines == 0 { 0..0 } else { start..start + (self.lines - 1) * self.stride + self.length }
+    }
+
     /// Runs that it has at most.
     fn runs(&self) -> usize {
         let aligned = self.source.addr().is_multiple_of(CACHE_LINE) && self.stride.is_multiple_of(CACHE_LINE);
@@ -73,7 +80,8 @@ impl Asked {
     }
 
     /// Is called before a product; `next` are packed rows that come from a more distant cache for the product after it: they
-    /// are asked for if a product has places for so many. Returns the addresses, and how many of them are of runs.
+    /// are asked for if a product has places for so many, as AVX-512's has and AVX2's has not. Returns the addresses, one for
+    /// each place, and how many of them are of runs.
     #[inline]
     pub(super) fn before_product(
         &mut self,
@@ -83,13 +91,14 @@ impl Asked {
         let Some(places) = self.places else { return (self.addresses.as_ptr(), 0) };
         let addresses = &mut self.addresses[..places];
         let mut runs = meanwhile.before_product(addresses);
+        assert!(runs <= places, "{runs} runs in {places} places");
         if let Some(rows) = next.filter(|rows| size_of_val(*rows) <= places * RUN) {
             let (start, count) = (rows.as_ptr().cast::<u8>(), size_of_val(rows).div_ceil(RUN));
-            let places = &mut addresses[runs..(runs + count).min(places)];
-            for (run, place) in places.iter_mut().enumerate() {
+            let free = &mut addresses[runs..(runs + count).min(places)];
+            for (run, place) in free.iter_mut().enumerate() {
                 *place = start.wrapping_add(run * RUN);
             }
-            runs += places.len();
+            runs += free.len();
         }
         if runs < self.runs {
             addresses[runs..self.runs].fill(self.idle);
@@ -257,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn two_things_share_the_places() {
+        let mut first = Ahead::new([region(6400, 0, 1, 512)].into_iter(), 2);
+        let mut second = Ahead::new([region(640, 1024, 4, 64)].into_iter(), 2);
+        let mut both = |places: usize| {
+            let mut addresses = [std::ptr::null(); 4];
+            let runs = (&mut first, &mut second).before_product(&mut addresses[..places]);
+            addresses[..runs].iter().map(|address| address.addr()).collect::<Vec<_>>()
+        };
+        assert_eq!(both(4), [6400, 640, 1664]);
+        // The last is asked for at once.
+        assert_eq!(both(2), [6656, 2688]);
+        assert_eq!(both(4), [0; 0]);
+    }
+
+    #[test]
     fn a_product_asks_for_the_next_rows_where_all_of_them_find_a_place() {
         let rows = [0.0_f32; 129];
         let at = |value: usize| std::ptr::from_ref(&rows[value]).addr();
@@ -266,8 +290,8 @@ mod tests {
             for expected in expected {
                 let (addresses, runs) = asked.before_product(&mut ahead, (next > 0).then(|| &rows[..next]));
                 assert_eq!(runs, expected.len());
-                // SAFETY: `Asked` has places for so many.
-                let all = unsafe { std::slice::from_raw_parts(addresses, super::MOST_RUNS) };
+                // SAFETY: there is an address for each place.
+                let all = unsafe { std::slice::from_raw_parts(addresses, places.unwrap_or(0)) };
                 assert!(all[runs..].iter().all(|address| address.addr() == at(0)), "idle");
                 let runs: Vec<usize> = all[..runs].iter().map(|address| address.addr()).collect();
                 assert_eq!(runs, *expected);

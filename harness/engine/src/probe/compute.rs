@@ -96,7 +96,8 @@ impl Layers {
         let mut parameters =
             (0..count as u32).map(|layer| store.allocate(ExtentId(layer))).collect::<Result<Vec<_>, _>>()?;
         for layer in &mut parameters {
-            values(layer).fill(0.01);
+            // The next layer's numbers are about as large as this one's.
+            values(layer).fill(1.0 / width as f32);
         }
         let rows = ROWS[ROWS.len() - 1];
         let operand = vec![0.01; rows * width];
@@ -110,7 +111,7 @@ impl Layers {
         let parameters = values(&mut parameters[*turn]);
         let (x, y) = (&mut x[..rows * panel.inputs], &mut y[..rows * panel.units]);
         match product {
-            Product::Forward => forward(panel, &*parameters, x, y, rows, OutputActivation::Tanh),
+            Product::Forward => forward(panel, &*parameters, x, y, rows, OutputActivation::Relu),
             Product::InputError => input_error(panel, &*parameters, y, x, rows, false),
             Product::Update => {
                 let rule = UpdateRule::Sgd { learning_rate: 1e-9 };

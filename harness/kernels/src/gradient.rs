@@ -1,8 +1,8 @@
 //! dW = dzᵀ·x and db = Σ dz: formed in pieces that stay in cache, then stored, or applied on the spot.
 //!
 //! A gradient is a fixed sum: in a shard, the blocks of [`REDUCTION_BLOCK`](crate::REDUCTION_BLOCK) samples of
-//! its micro-batches in index order, of biases the samples one by one; over shards, a binary tree over neighbours. A power of two of ranks,
-//! each with as many consecutive shards, that combine their sums by the same tree get the same bits.
+//! its micro-batches in index order, of biases the samples one by one; over shards, a binary tree over neighbours. A power
+//! of two of ranks, each with as many consecutive shards, that combine their sums by the same tree get the same bits.
 
 use std::ops::Range;
 

@@ -61,3 +61,33 @@ fn two_runs_do_not_share_a_folder_of_results() {
     first.signal("INT");
     first.end().expect(130, &[]);
 }
+
+#[test]
+fn a_stopped_run_stops_its_trial_and_both_go_on_when_continued() {
+    let study = endless();
+    let run = study.start();
+    study.wait_until_trains("slow-s1");
+    run.signal("TSTP");
+    let states = || -> Vec<String> {
+        let numbers = study.processes().into_keys().chain([run.number()]);
+        let state = |number| support::process_state(number).unwrap_or_default();
+        numbers.map(state).collect()
+    };
+    eventually("the trial and its runner stop", || states() == ["T", "T"]);
+    run.signal("CONT");
+    eventually("both go on", || states().iter().all(|state| state != "T"));
+    run.signal("INT");
+    run.end().expect(130, &["interrupted"]);
+}
+
+#[test]
+fn a_trial_ends_by_itself_when_its_runner_is_killed_while_both_are_stopped() {
+    let study = endless();
+    let run = study.start();
+    study.wait_until_trains("slow-s1");
+    run.signal("TSTP");
+    eventually("the runner stops", || support::process_state(run.number()).as_deref() == Some("T"));
+    run.signal("KILL");
+    assert_eq!(run.end().code, None);
+    eventually("the trial ends", || study.children().is_empty());
+}

@@ -71,7 +71,7 @@ fn a_network_four_times_its_budget_trains_where_the_kernel_kills_whatever_takes_
     };
     let study = study(64, MANY_LAYERS);
     end(&mut group.around(&study.command("run", &[])))
-        .expect(100, &["memory seed 1 failed: killed (signal 9)"]);
+        .expect(100, &["memory seed 1 failed: ended by signal 9 (SIGKILL)"]);
     assert_eq!(group.killed(), 1, "the arm in memory, and nothing else");
     assert_eq!(study.summaries().keys().collect::<Vec<_>>(), ["direct-s1"], "who finished within the limit");
     // What is missing, without a limit.

@@ -97,7 +97,7 @@ fn a_trial_that_failed_on_something_outside_it_goes_on_when_it_is_run_again() {
     // As the kernel does when memory is short.
     let child = study.processes().into_keys().next().expect("a trial's process");
     assert!(std::process::Command::new("kill").args(["-KILL", &child.to_string()]).status().is_ok());
-    run.end().expect(100, &["slow seed 1 failed: killed (signal 9)"]);
+    run.end().expect(100, &["slow seed 1 failed: ended by signal 9 (SIGKILL)"]);
     assert!(folder(&study).join("failure.json").exists());
     study.spillbench("run", &[]).expect(0, &["resumed at step"]);
     assert_eq!(study.summaries()["slow-s1"]["weights_hash"], expected());

@@ -30,7 +30,10 @@ use crate::{
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     colour::choose(arguments.color);
-    match dispatch(arguments.command) {
+    let done = spillbench_runner::survive_file_size_limit()
+        .map_err(Failure::from)
+        .and_then(|()| dispatch(arguments.command));
+    match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprintln!("{}: {}", colour::error("error"), failure.message());

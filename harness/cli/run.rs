@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::Context;
 use serde_json::json;
 use spillbench_report::Results;
-use spillbench_runner::{Display, Interrupt, Options, RunnerError, Style, TrialFolder};
+use spillbench_runner::{Display, Interrupt, Options, Program, RunnerError, Style, TrialFolder};
 use spillbench_schema::{
     Machine, Prediction, Rates, Study, Trial,
     config::{DataConfig, DataSource},
@@ -31,7 +31,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     };
     let scenario = fs::read(&arguments.study.scenario)?;
     let options = Options {
-        program: std::env::current_exe().context("cannot find this program's own file")?,
+        program: Program::this().context("cannot open this program's own file, /proc/self/exe")?,
         results: arguments.study.results.clone(),
         scenario,
         rates: &rates,

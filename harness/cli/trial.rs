@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{BufWriter, Write},
+    io::{BufWriter, ErrorKind, Write},
     path::Path,
     process::Command,
     time::{SystemTime, UNIX_EPOCH},
@@ -11,13 +11,16 @@ use std::{
 use anyhow::Context;
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, Opened, Progress};
-use spillbench_runner::{ChildLine, TrialFolder, watch_parent, write_atomically};
+use spillbench_runner::{ChildLine, TrialFolder, stop_within, watch_parent, write_atomically};
 use spillbench_schema::{Trial, summary::Manifest};
 
 use crate::exit::{Exit, Failure};
 
 pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     watch_parent();
+    stop_within(spillbench_engine::stopped_while).context("cannot catch signals")?;
+    // Started through a handle, it would be listed under the handle's number; where it cannot be named, that stands.
+    let _ = fs::write("/proc/self/comm", "spillbench");
     let place = TrialFolder::at(folder.to_owned());
     let path = folder.join("resolved.yaml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -57,7 +60,13 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     }
     let mut summary = trained.map_err(|error| match error {
         // The engine knows a log, but not where it lies.
-        EngineError::Log(_) => anyhow::Error::new(error).context(log_path.display().to_string()),
+        EngineError::Log(cause) => {
+            let remedy = match cause.kind() {
+                ErrorKind::FileTooLarge => "; raise the file size limit: `ulimit -f unlimited`",
+                _ => "",
+            };
+            anyhow::anyhow!("cannot write the event log {}: {cause}{remedy}", log_path.display())
+        }
         error => error.into(),
     })?;
     summary.predicted = place.prediction();

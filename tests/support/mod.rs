@@ -191,6 +191,11 @@ impl Running {
         self.0.try_wait().expect("a status").is_some()
     }
 
+    /// Its process number.
+    pub fn number(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
@@ -236,6 +241,13 @@ pub fn end(command: &mut Command) -> Ended {
     let Output { status, stdout, stderr } = command.output().expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
     Ended { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// The state of a process as `ps` prints it, if it is there: `R`, `S`, `T`.
+pub fn process_state(number: u32) -> Option<String> {
+    let line = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    let (_, after_name) = line.rsplit_once(')')?;
+    after_name.split_whitespace().next().map(str::to_owned)
 }
 
 /// A JSON file, if it is there.

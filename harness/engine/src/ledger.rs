@@ -1,9 +1,11 @@
 //! Where a rank's time goes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spillbench_schema::summary::TimeShares;
+
+use crate::clock::Instant;
 
 /// What a rank is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod error;
 mod event_log;
 mod generation;
@@ -28,6 +29,7 @@ mod trainer;
 mod transport;
 mod workspace;
 
+pub use clock::stopped_while;
 pub use error::EngineError;
 pub use event_log::EventLog;
 pub use machine::{cores, machine};

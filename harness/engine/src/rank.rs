@@ -2,10 +2,7 @@
 
 mod pooled;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use spillbench_data::{Dataset, Samples};
@@ -22,6 +19,7 @@ use spillbench_storage::{Counters, Panel, Store};
 
 use crate::{
     EngineError,
+    clock::Instant,
     generation::{Generations, Origin},
     layer::{self, InputError, Layer, PanelView, UpdateContext},
     ledger::{Activity, Ledger},

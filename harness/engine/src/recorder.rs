@@ -5,7 +5,7 @@ mod step_times;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use spillbench_schema::{
 use spillbench_storage::Counters;
 use step_times::StepTimes;
 
-use crate::{EngineError, EventLog, generation::Moved, machine, team::lock};
+use crate::{EngineError, EventLog, clock::Instant, generation::Moved, machine, team::lock};
 
 /// How far a trial has come; told at most ten times a second.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,6 @@ use std::{
     path::Path,
     sync::{Arc, PoisonError},
     thread,
-    time::Instant,
 };
 
 use spillbench_data::{DataLocations, Dataset};
@@ -24,6 +23,7 @@ use spillbench_storage::{
 
 use crate::{
     EngineError, EventLog, Progress,
+    clock::Instant,
     generation::{self, Generation, Generations, Origin},
     hash, layer,
     ledger::Ledger,

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{RunnerError, error::Context, study::Interrupt};
+use crate::{Program, RunnerError, clock::RunningClock, error::Context, job::Job, study::Interrupt};
 
 /// A line that a trial's process prints on its standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,15 +44,17 @@ const TICK: Duration = Duration::from_millis(50);
 /// Runs `program trial <folder>` to its end.
 ///
 /// The process is in a group of its own, so that Ctrl-C reaches it only through the runner, and holds the end of a
-/// pipe, so that it ends when the runner is killed ([`watch_parent`]).
+/// pipe, so that it ends when the runner is killed ([`watch_parent`]). Ctrl-Z reaches it through `job`. Returns with its
+/// ending how long it ran, without the time for which this process was stopped.
 pub fn run(
-    program: &Path,
+    program: &Program,
     folder: &Path,
     timeout: Option<Duration>,
-    interrupt: &Interrupt,
+    (interrupt, job): (&Interrupt, &Job),
     mut listen: impl FnMut(ChildLine),
-) -> Result<Ending, RunnerError> {
-    let mut child = Command::new(program)
+) -> Result<(Ending, Duration), RunnerError> {
+    let mut child = program
+        .command()
         .arg("trial")
         .arg(folder)
         .stdin(Stdio::piped())
@@ -60,11 +62,12 @@ pub fn run(
         .stderr(Stdio::piped())
         .process_group(0)
         .spawn()
-        .context("start", program)?;
+        .context("start", program.name())?;
+    let member = job.enter(child.id());
     let lifeline = child.stdin.take();
     let lines = lines(&mut child);
     let errors = errors(&mut child);
-    let started = Instant::now();
+    let mut clock = RunningClock::start(Instant::now());
     let ending = loop {
         match lines.recv_timeout(TICK) {
             Ok(line) => listen(line),
@@ -74,23 +77,27 @@ pub fn run(
         if interrupt.is_set() {
             break Some(Ending::Interrupted);
         }
-        if timeout.is_some_and(|timeout| started.elapsed() > timeout) {
+        let took = clock.look(Instant::now());
+        if timeout.is_some_and(|timeout| took > timeout) {
             break Some(Ending::TimedOut);
         }
     };
     if ending.is_some() {
-        child.kill().context("end", program)?;
+        child.kill().context("end", program.name())?;
     }
-    let status = child.wait().context("wait for", program)?;
+    // Its number may be given to another process once it was waited for.
+    drop(member);
+    let status = child.wait().context("wait for", program.name())?;
     drop(lifeline);
     let said = errors.join().unwrap_or_default();
     // A signal to the whole session may have ended the child before it set the flag here.
     let interrupted = interrupt.is_set() && status.signal().is_some();
-    Ok(match ending {
+    let ending = match ending {
         Some(ending) => ending,
         None if interrupted => Ending::Interrupted,
         None => Ending::Exited(status, said),
-    })
+    };
+    Ok((ending, clock.look(Instant::now())))
 }
 
 fn lines(child: &mut Child) -> mpsc::Receiver<ChildLine> {

@@ -23,9 +23,14 @@ pub enum Style {
 }
 
 impl Style {
-    /// Bars where standard error is a terminal, else lines.
+    /// Bars where standard error is a terminal that can move its cursor, else lines.
     pub fn detect() -> Self {
-        if stderr().is_terminal() { Self::Bars } else { Self::Lines }
+        Self::of(stderr().is_terminal(), std::env::var("TERM").ok().as_deref())
+    }
+
+    fn of(terminal: bool, name: Option<&str>) -> Self {
+        let moves = name.is_some_and(|name| !matches!(name, "" | "dumb"));
+        if terminal && moves { Self::Bars } else { Self::Lines }
     }
 }
 
@@ -43,6 +48,8 @@ impl Display {
         let target =
             if style == Style::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
+        // Where no bar can be drawn after all, lines can.
+        let style = if style == Style::Bars && bar.is_hidden() { Style::Lines } else { style };
         let template = "{prefix} {wide_bar:.cyan/blue} {pos}/{len} steps, {per_sec}, ETA {eta} {msg}";
         bar.set_style(
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -146,10 +153,10 @@ impl Display {
 
     fn say(&self, text: &str, object: &serde_json::Value) {
         match self.style {
-            Style::Bars => self.bar.println(format!("[{}/{}] {text}", self.number, self.total)),
-            Style::Lines => {
+            // Not the bar's own way to print, which prints nothing where no bar is drawn.
+            Style::Bars | Style::Lines => self.bar.suspend(|| {
                 let _ = writeln!(stderr(), "[{}/{}] {text}", self.number, self.total);
-            }
+            }),
             Style::Json => print(object),
         }
     }
@@ -160,4 +167,18 @@ fn print(object: &serde_json::Value) {
     object["version"] = json!(1);
     // A reader that has gone away is no reason to end a study.
     let _ = writeln!(stdout(), "{object}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Style;
+
+    #[test]
+    fn bars_are_drawn_only_on_a_terminal_that_can_move_its_cursor() {
+        assert_eq!(Style::of(true, Some("xterm")), Style::Bars);
+        for (terminal, name) in [(true, Some("dumb")), (true, Some("")), (true, None), (false, Some("xterm"))]
+        {
+            assert_eq!(Style::of(terminal, name), Style::Lines, "{terminal} {name:?}");
+        }
+    }
 }

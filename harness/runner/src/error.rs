@@ -36,6 +36,7 @@ fn remedy(cause: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space, or choose another folder with --results"
         }
+        io::ErrorKind::FileTooLarge => "; raise the file size limit: `ulimit -f unlimited`",
         io::ErrorKind::NotADirectory => "; choose another folder with --results",
         _ => "",
     }

@@ -6,13 +6,20 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod clock;
 mod display;
 mod error;
 mod folder;
+mod job;
+mod program;
+mod signal;
 mod study;
 
 pub use child::{ChildLine, watch_parent};
 pub use display::{Display, Style};
 pub use error::RunnerError;
 pub use folder::{StudyFolder, TrialFolder, write_atomically};
+pub use job::stop_within;
+pub use program::Program;
+pub use signal::survive_file_size_limit;
 pub use study::{Interrupt, Options, Outcome, run};

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use signal_hook::{
@@ -21,12 +21,15 @@ use crate::{
     RunnerError, StudyFolder, TrialFolder,
     child::{self, Ending},
     display::Display,
+    job::Job,
+    program::Program,
+    signal,
 };
 
 /// How a study is run.
 pub struct Options<'a> {
     /// The program that has the command `trial`: this one.
-    pub program: PathBuf,
+    pub program: Program,
     /// The folder of all results.
     pub results: PathBuf,
     /// The scenario file as written.
@@ -56,7 +59,7 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-/// Whether the user has asked to stop (SIGINT or SIGTERM).
+/// Whether the user has asked to end (SIGINT or SIGTERM).
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 
@@ -91,6 +94,7 @@ pub fn run(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Outcome, RunnerError> {
+    let job = Job::control().map_err(RunnerError::Signals)?;
     let folder = StudyFolder::open(&options.results, study)?;
     let mut outcome = Outcome::default();
     for trial in &study.trials {
@@ -102,7 +106,7 @@ pub fn run(
             display.skipped(trial);
             continue;
         }
-        match run_trial(trial, &place, options, interrupt, display)? {
+        match run_trial(trial, &place, options, (interrupt, &job), display)? {
             None if interrupt.is_set() => {
                 outcome.interrupted = true;
                 break;
@@ -131,7 +135,7 @@ fn run_trial(
     trial: &Trial,
     place: &TrialFolder,
     options: &Options<'_>,
-    interrupt: &Interrupt,
+    (interrupt, job): (&Interrupt, &Job),
     display: &mut Display,
 ) -> Result<Option<Failure>, RunnerError> {
     let rates = (options.rates)(trial, place)?;
@@ -145,13 +149,13 @@ fn run_trial(
     if let Some(prediction) = prediction {
         place.predict(&prediction)?;
     }
-    let started = Instant::now();
-    let ending = child::run(&options.program, place.path(), options.timeout, interrupt, |line| {
-        if line.resumed {
-            display.resumed(trial, &line);
-        }
-        display.progress(trial, &line);
-    })?;
+    let (ending, took) =
+        child::run(&options.program, place.path(), options.timeout, (interrupt, job), |line| {
+            if line.resumed {
+                display.resumed(trial, &line);
+            }
+            display.progress(trial, &line);
+        })?;
     // What was cut off, or failed on something outside it, goes on from its last generation when it is run again.
     if trial.config.storage.generations.is_none() || place.summary().is_some() {
         place.remove_state(trial)?;
@@ -172,7 +176,7 @@ fn run_trial(
         }
         Ending::Exited(status, said) => match place.summary() {
             Some(summary) if status.success() => {
-                display.finished(trial, &summary, started.elapsed());
+                display.finished(trial, &summary, took);
                 None
             }
             _ => failure(message(status, &said), Some(status)),
@@ -182,10 +186,11 @@ fn run_trial(
 
 fn message(status: ExitStatus, said: &str) -> String {
     match (status.signal(), said.is_empty()) {
-        (Some(9), true) => "killed (signal 9): out of memory, perhaps; see `dmesg`".to_owned(),
-        (Some(signal), true) => format!("ended by signal {signal}"),
+        (Some(number), true) => signal::told(number),
+        // A panic or the allocator said something before the signal.
+        (Some(number), false) => format!("{}; it said: {said}", signal::told(number)),
         (None, true) => format!("ended without a summary ({status})"),
         // The process prints its error as the program does; here it is quoted.
-        (_, false) => said.strip_prefix("error: ").unwrap_or(said).to_owned(),
+        (None, false) => said.strip_prefix("error: ").unwrap_or(said).to_owned(),
     }
 }

@@ -254,6 +254,7 @@ fn remedy(cause: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space there, or choose another storage.dir, and run again"
         }
+        io::ErrorKind::FileTooLarge => "; raise the file size limit (`ulimit -f unlimited`) and run again",
         _ => "",
     }
 }

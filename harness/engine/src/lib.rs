@@ -28,7 +28,7 @@ mod trainer;
 mod transport;
 mod workspace;
 
-pub use error::EngineError;
+pub use error::{Diverged, EngineError};
 pub use event_log::EventLog;
 pub use machine::{cores, machine};
 pub use probe::{ProbeStage, probe, speed};

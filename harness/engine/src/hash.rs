@@ -14,11 +14,7 @@ use crate::{EngineError, precision};
 ///
 /// # Errors
 /// The store failed.
-pub fn weights(
-    store: &dyn Store,
-    plan: &Plan,
-    precision: Precision,
-) -> Result<Option<String>, EngineError> {
+pub fn weights(store: &dyn Store, plan: &Plan, precision: Precision) -> Result<Option<String>, EngineError> {
     let network = &plan.network;
     let mut hasher = blake3::Hasher::new();
     let mut finite = true;

@@ -137,7 +137,7 @@ fn a_reader_that_goes_away_ends_the_program_without_a_word() {
 fn a_reader_that_goes_away_hides_no_failed_trial() {
     let diverges = "{ train: { optimizer: { sgd: { learning_rate: 1e38 } } } }";
     for (arms, code) in
-        [("{ fine: {} }".to_owned(), 141), (format!("{{ fine: {{}}, fails: {diverges} }}"), 100)]
+        [("{ fine: {} }".to_owned(), 141), (format!("{{ fine: {{}}, diverges: {diverges} }}"), 141)]
     {
         for arguments in [&[][..], &["--json"]] {
             let study = Study::new(&[SMALL, &format!("\narms: {arms}\n")]);

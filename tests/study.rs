@@ -65,15 +65,17 @@ fn a_trial_whose_summary_is_gone_is_the_only_one_run_again() {
 }
 
 #[test]
-fn a_failed_trial_says_why_and_does_not_stop_the_others() {
+fn a_diverged_trial_is_a_result_that_is_not_run_again() {
     let study = Study::new(&[SMALL, ONE_DIVERGES]);
-    study.spillbench("run", &[]).expect(100, &["[2/3] diverges seed 1 failed: the loss"]);
-    assert_eq!(study.summaries().keys().collect::<Vec<_>>(), ["first-s1", "last-s1"]);
-    let failure = json(&study.trials()["diverges-s1"].join("failure.json")).expect("a failure");
-    let message = failure["message"].as_str().expect("a message");
-    assert!(message.starts_with("the loss of step"), "{message}");
-    assert!(message.ends_with("lower train.optimizer's learning_rate"), "{message}");
-    assert_eq!((&failure["exit_code"], &failure["signal"]), (&Value::from(1), &Value::Null));
+    let ended = study.spillbench("run", &[]).expect(0, &["[2/3] diverges seed 1: training diverged at step"]);
+    assert!(ended.stdout.contains("✗ diverged at step"), "{}", ended.stdout);
+    let folder = study.trials()["diverges-s1"].clone();
+    assert!(!folder.join("failure.json").exists());
+    let result = json(&folder.join("summary.json")).expect("a result");
+    assert_eq!(result["status"], "diverged");
+    assert!(result.get("test_accuracy").is_none(), "{result}");
+    study.spillbench("run", &[]).expect(0, &["[2/3] diverged before: diverges-"]);
+    study.spillbench("run", &["--fresh"]).expect(0, &["[2/3] diverges seed 1: training diverged at step"]);
 }
 
 #[test]

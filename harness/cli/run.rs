@@ -49,7 +49,7 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         return Ok(Exit::Interrupted);
     }
     let mut exit = Exit::Nothing;
-    if outcome.finished + outcome.skipped > 0 {
+    if outcome.finished + outcome.skipped + outcome.diverged > 0 {
         let written = report::write(&folder, &Results::load(&folder, study)?)?;
         let told = if arguments.json {
             json!({ "reason": "report-written", "version": 1, "html": written.html }).to_string()
@@ -105,7 +105,7 @@ fn refuse_what_cannot_run(
     let mut refusals = Vec::new();
     for trial in &study.trials {
         let place = TrialFolder::at(folder.join(trial.id()));
-        if place.summary().is_some() {
+        if place.result().is_some() {
             continue;
         }
         let rates = rates(trial, &place, arguments, machine)?;

@@ -12,7 +12,7 @@ use anyhow::Context;
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, Opened, Progress};
 use spillbench_runner::{ChildLine, TrialFolder, stop_within, watch_parent, write_atomically};
-use spillbench_schema::{Trial, summary::Manifest};
+use spillbench_schema::{Trial, TrialResult, summary::Manifest};
 
 use crate::exit::{Exit, Failure};
 
@@ -55,8 +55,10 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
             fault: None,
         },
     );
-    if trained.as_ref().is_err_and(EngineError::is_certain_to_repeat) {
-        place.remove_state(&trial)?;
+    if let Err(EngineError::Diverged(diverged)) = trained {
+        events.flush().with_context(|| log_path.display().to_string())?;
+        place.finish(&TrialResult::Diverged(diverged.result(&trial)))?;
+        return Ok(Exit::Fine);
     }
     let mut summary = trained.map_err(|error| match error {
         // The engine knows a log, but not where it lies.
@@ -70,7 +72,7 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
         error => error.into(),
     })?;
     summary.predicted = place.prediction();
-    place.finish(&summary)?;
+    place.finish(&TrialResult::Finished(Box::new(summary)))?;
     Ok(Exit::Fine)
 }
 

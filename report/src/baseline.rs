@@ -23,6 +23,9 @@ pub struct Baseline {
     pub machine: Option<Machine>,
     /// Configuration → seed → outcome.
     pub configurations: BTreeMap<String, BTreeMap<u64, Outcome>>,
+    /// Configuration → seed → step at which it diverged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub diverged: BTreeMap<String, BTreeMap<u64, u64>>,
 }
 
 /// What one trial came to.
@@ -63,6 +66,11 @@ impl Baseline {
                 (configuration.label.clone(), outcomes.collect())
             })
             .collect();
+        let mut diverged: BTreeMap<String, BTreeMap<u64, u64>> = BTreeMap::new();
+        for each in &results.diverged {
+            let steps = diverged.entry(each.trial.label()).or_default();
+            steps.insert(each.trial.seed, each.divergence.step);
+        }
         Self {
             scenario: results.study.name.clone(),
             accuracy_margin: ACCURACY_MARGIN,
@@ -70,6 +78,7 @@ impl Baseline {
             git_revision: manifest.and_then(|manifest| manifest.git_revision.clone()),
             machine: manifest.map(|manifest| manifest.machine.clone()),
             configurations,
+            diverged,
         }
     }
 

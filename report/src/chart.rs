@@ -17,7 +17,7 @@ use std::fmt::Display;
 
 use polars::prelude::DataFrame;
 
-use crate::{error::ReportError, results::Results, series::AgainstFactor};
+use crate::{diverged, error::ReportError, results::Results, series::AgainstFactor};
 
 /// A chart, ready to be written.
 #[derive(Debug, Clone)]
@@ -64,7 +64,13 @@ pub fn figures(results: &Results, accuracy: &[AgainstFactor]) -> Result<Vec<Figu
         predictions::figure(results)?,
         roofline::figure(results)?,
     ];
-    Ok(against_factors.into_iter().chain(others).flatten().collect())
+    let mut figures: Vec<Figure> = against_factors.into_iter().chain(others).flatten().collect();
+    if let Some(note) = diverged::note(results) {
+        for figure in &mut figures {
+            figure.caption = format!("{} {note}", figure.caption);
+        }
+    }
+    Ok(figures)
 }
 
 fn chart_error<E: Display>(name: &str) -> impl FnOnce(E) -> ReportError {

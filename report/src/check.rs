@@ -1,6 +1,7 @@
 //! From results to verdicts: the scenario's claims, what holds of every study, and drift from a baseline.
 
 mod claims;
+mod diverged;
 mod invariants;
 mod regression;
 mod sequence;

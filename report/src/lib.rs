@@ -10,6 +10,7 @@
 mod baseline;
 mod chart;
 mod check;
+mod diverged;
 mod error;
 mod format;
 mod metric;
@@ -24,7 +25,7 @@ mod write;
 pub use baseline::{Baseline, Outcome as BaselineOutcome};
 pub use check::check;
 pub use error::ReportError;
-pub use results::{Configuration, Results, Run, Unfinished};
+pub use results::{Configuration, Diverged, Results, Run, Unfinished};
 pub use verdict::{Origin, Outcome, Verdict};
 pub use write::{ReportPaths, write};
 

@@ -10,6 +10,7 @@ use polars::prelude::DataFrame;
 
 use crate::{
     chart::{self, Figure},
+    diverged,
     error::ReportError,
     results::Results,
     series::AgainstFactor,
@@ -89,6 +90,14 @@ impl<'a> Content<'a> {
             tables.push(Section { title: "Speed".to_owned(), table, file: "speed.csv".to_owned() });
             frames.push(("speed.csv".to_owned(), frame));
         }
+        if let Some((table, frame)) = diverged::table(results)? {
+            tables.push(Section {
+                title: "Trials that diverged".to_owned(),
+                table,
+                file: "diverged.csv".to_owned(),
+            });
+            frames.push(("diverged.csv".to_owned(), frame));
+        }
         frames.extend(figures.iter().map(|figure| (format!("{}.csv", figure.name), figure.numbers.clone())));
         let (settings, arms) = settings::tables(results);
         Ok(Self {
@@ -112,6 +121,8 @@ fn progress(results: &Results) -> String {
     let (done, all) = (results.runs.len(), results.study.trials.len());
     if done == all {
         format!("All {all} trials finished.")
+    } else if !results.diverged.is_empty() {
+        format!("{done} of {all} trials finished, {} diverged.", results.diverged.len())
     } else {
         format!("{done} of {all} trials finished.")
     }

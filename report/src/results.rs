@@ -7,7 +7,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use spillbench_schema::{
-    Event, Machine, Study, Summary, Trial,
+    Divergence, Event, Machine, Study, Summary, Trial, TrialResult,
     summary::{Failure, Manifest},
 };
 
@@ -20,7 +20,9 @@ pub struct Results {
     pub study: Study,
     /// The trials that finished.
     pub runs: Vec<Run>,
-    /// The trials that did not: failed, cut off, or never started.
+    /// The trials that diverged.
+    pub diverged: Vec<Diverged>,
+    /// The trials that have no result: failed, cut off, or never started.
     pub unfinished: Vec<Unfinished>,
     /// The machine, where it was probed: `machine.json` beside the study's folder.
     pub machine: Option<Machine>,
@@ -37,6 +39,15 @@ pub struct Run {
     pub log: Vec<Event>,
     /// The machine and versions; none if the file is missing.
     pub manifest: Option<Manifest>,
+}
+
+/// A trial that diverged. It has no accuracy, no final loss and no weights.
+#[derive(Debug, Clone)]
+pub struct Diverged {
+    /// What was run.
+    pub trial: Trial,
+    /// Where it diverged.
+    pub divergence: Divergence,
 }
 
 /// A trial that has no summary.
@@ -56,13 +67,20 @@ impl Results {
     /// If a finished trial's files cannot be read or understood. A trial without a summary, and a log whose last line
     /// is torn, are no errors.
     pub fn load(study_dir: &Path, study: Study) -> Result<Self, ReportError> {
-        let (mut runs, mut unfinished) = (Vec::new(), Vec::new());
+        let (mut runs, mut diverged, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         for trial in study.trials.clone() {
             let folder = study_dir.join(trial.id());
-            let Some(summary) = optional(read_json(&folder.join("summary.json"), "summary"))? else {
+            let Some(result) = optional(read_json(&folder.join("summary.json"), "summary"))? else {
                 let failure = optional(read_json(&folder.join("failure.json"), "failure"))?;
                 unfinished.push(Unfinished { trial, failure });
                 continue;
+            };
+            let summary = match result {
+                TrialResult::Finished(summary) => *summary,
+                TrialResult::Diverged(divergence) => {
+                    diverged.push(Diverged { trial, divergence });
+                    continue;
+                }
             };
             let log = read_log(&folder.join("events.jsonl"))?;
             let manifest = optional(read_json(&folder.join("manifest.json"), "manifest"))?;
@@ -71,7 +89,7 @@ impl Results {
         let beside = study_dir.parent().unwrap_or(Path::new("."));
         // Whoever predicts with a description that cannot be read says so; results do not depend on it.
         let machine = Machine::load(&beside.join("machine.json")).ok();
-        Ok(Self { study, runs, unfinished, machine })
+        Ok(Self { study, runs, diverged, unfinished, machine })
     }
 
     /// The finished trials by configuration, in the study's order; never an empty group.

@@ -7,7 +7,7 @@ use spillbench_schema::{
     trial::{plain, short_key},
 };
 
-use crate::{metric, results::Results};
+use crate::{diverged, metric, results::Results};
 
 /// A metric of the finished trials against a numeric factor.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub struct AgainstFactor {
     pub lines: Vec<Line>,
     /// What has not, and so holds along all of it: configuration → a value a seed.
     pub constants: Vec<(String, Vec<f64>)>,
+    /// Where seeds diverged along the factor.
+    pub diverged: Vec<DivergedPoint>,
     /// Published values along the same factor.
     pub references: Vec<Published>,
 }
@@ -33,6 +35,19 @@ pub struct Line {
     pub name: String,
     /// The factor's value → the metric, a value a seed. Ascending, never an empty sample.
     pub points: Vec<(f64, Vec<f64>)>,
+}
+
+/// The seeds of a line that diverged at one value of the factor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DivergedPoint {
+    /// The line's name.
+    pub line: String,
+    /// The factor's value.
+    pub at: f64,
+    /// How tables tell of them.
+    pub told: String,
+    /// How many.
+    pub seeds: usize,
 }
 
 /// A row of published values.
@@ -50,7 +65,9 @@ impl AgainstFactor {
     /// `metric` against each factor that has at least two numeric values among the finished trials.
     pub fn all(results: &Results, metric: &'static str) -> Vec<Self> {
         let mut values: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for (factor, value) in results.runs.iter().flat_map(|run| &run.trial.factors) {
+        let finished = results.runs.iter().map(|run| &run.trial);
+        let trials = finished.chain(results.diverged.iter().map(|each| &each.trial));
+        for (factor, value) in trials.flat_map(|trial| &trial.factors) {
             if value.is_number() {
                 values.entry(factor).or_default().insert(plain(value));
             }
@@ -92,12 +109,30 @@ impl AgainstFactor {
             .filter(|reference| reference.along == factor || reference.along == short_key(factor))
             .map(published)
             .collect();
+        let mut diverged: Vec<DivergedPoint> = Vec::new();
+        for each in &results.diverged {
+            let Some(at) = each.trial.factors.get(factor).and_then(serde_json::Value::as_f64) else {
+                continue;
+            };
+            let mut rest = each.trial.clone();
+            rest.factors.remove(factor);
+            let line = rest.label();
+            let known =
+                diverged.iter_mut().find(|point| point.line == line && point.at.total_cmp(&at).is_eq());
+            if let Some(point) = known {
+                point.seeds += 1;
+            } else {
+                let told = diverged::cell(results, &each.trial.label()).unwrap_or_default();
+                diverged.push(DivergedPoint { line, at, told, seeds: 1 });
+            }
+        }
         let ours = lines.iter().flat_map(|line| line.points.iter().map(|(at, _)| *at));
+        let ours = ours.chain(diverged.iter().map(|point| point.at));
         let theirs = references.iter().flat_map(|reference| reference.points.iter().map(|(at, _)| *at));
         let mut values: Vec<f64> = ours.chain(theirs).collect();
         values.sort_by(f64::total_cmp);
         values.dedup();
-        Self { factor: factor.to_owned(), metric, values, lines, constants, references }
+        Self { factor: factor.to_owned(), metric, values, lines, constants, diverged, references }
     }
 
     /// The factor as axes and headings name it.

@@ -1,13 +1,56 @@
 //! What can go wrong in a trial.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use spillbench_data::DataError;
 use spillbench_schedule::PlanError;
+use spillbench_schema::{
+    Trial,
+    divergence::{DivergedStatus, Divergence, Sign, write_divergence},
+};
 use spillbench_storage::{Standing, StorageError};
 use thiserror::Error;
 
 use crate::generation::Generation;
+
+/// Where training diverged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diverged {
+    /// From 1.
+    pub step: u64,
+    /// The first number found that is not finite.
+    pub sign: Sign,
+    /// Mean losses of the last steps before, oldest first.
+    pub last_losses: Vec<f64>,
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_divergence(f, self.step, self.sign, &self.last_losses)
+    }
+}
+
+impl Diverged {
+    /// The result of `trial`.
+    pub fn result(self, trial: &Trial) -> Divergence {
+        let Self { step, sign, last_losses } = self;
+        Divergence {
+            status: DivergedStatus::Diverged,
+            trial_id: trial.id(),
+            scenario: trial.scenario.clone(),
+            arm: trial.arm.clone(),
+            factors: trial.factors.clone(),
+            seed: trial.seed,
+            science_hash: trial.science_hash(),
+            step,
+            sign,
+            last_losses,
+        }
+    }
+}
 
 /// Why a trial did not finish.
 #[derive(Debug, Error)]
@@ -56,14 +99,9 @@ pub enum EngineError {
         /// Why.
         cause: String,
     },
-    /// The loss is no longer a number.
-    #[error("the loss of step {step} is {loss}: training diverged; lower train.optimizer's learning_rate")]
-    Diverged {
-        /// From 0.
-        step: u64,
-        /// Not a number, or infinite.
-        loss: f64,
-    },
+    /// A loss, an output or a weight is no longer finite. This is a result, and its caller records it as one.
+    #[error("{0}")]
+    Diverged(Diverged),
     /// Another rank failed first; its error is the one to read.
     #[error("rank {rank} stopped because another rank failed")]
     PeerFailed {
@@ -82,11 +120,6 @@ impl EngineError {
             },
             error => error,
         }
-    }
-
-    /// Whether a run that went on from its last generation would come to the same error again.
-    pub const fn is_certain_to_repeat(&self) -> bool {
-        matches!(self, Self::Diverged { .. })
     }
 }
 

@@ -10,13 +10,14 @@ use crate::{EngineError, precision};
 
 /// BLAKE3 of all parameters in layer order, little-endian f32: a layer's weights row by row, then its biases; heads
 /// left out. bf16 parameters are hashed as the f32 of the same value, and of parameters with a master what products
-/// read: equal hashes mean networks that compute the same.
+/// read. None where one is not finite. Equal hashes mean networks that compute the same.
 ///
 /// # Errors
 /// The store failed.
-pub fn weights(store: &dyn Store, plan: &Plan, precision: Precision) -> Result<String, EngineError> {
+pub fn weights(store: &dyn Store, plan: &Plan, precision: Precision) -> Result<Option<String>, EngineError> {
     let network = &plan.network;
     let mut hasher = blake3::Hasher::new();
+    let mut finite = true;
     for layer in &network.layers()[..network.depth()] {
         let mut biases = Vec::with_capacity(layer.outputs);
         for panel in layer.panels.clone() {
@@ -27,27 +28,32 @@ pub fn weights(store: &dyn Store, plan: &Plan, precision: Precision) -> Result<S
             let weights = geometry.units.len() * geometry.inputs;
             match precision::parameters(precision, &parameters) {
                 Parameters::F32(values) => {
-                    absorb(&mut hasher, &values[..weights], |value| value);
+                    finite &= absorb(&mut hasher, &values[..weights], |value| value);
                     biases.extend_from_slice(&values[weights..]);
                 }
                 Parameters::Bf16(values) => {
-                    absorb(&mut hasher, &values[..weights], bf16::to_f32);
+                    finite &= absorb(&mut hasher, &values[..weights], bf16::to_f32);
                     biases.extend(values[weights..].iter().map(|value| value.to_f32()));
                 }
             }
             store.release(extent, parameters);
         }
-        absorb(&mut hasher, &biases, |value| value);
+        finite &= absorb(&mut hasher, &biases, |value| value);
     }
-    Ok(hasher.finalize().to_hex().to_string())
+    Ok(finite.then(|| hasher.finalize().to_hex().to_string()))
 }
 
-fn absorb<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], to_f32: impl Fn(T) -> f32) {
+/// Hashes `values`; returns whether all are finite.
+fn absorb<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], to_f32: impl Fn(T) -> f32) -> bool {
+    let mut finite = true;
     let mut bytes = [0_u8; 16 << 10];
     for block in values.chunks(bytes.len() / 4) {
         for (target, value) in bytes.chunks_exact_mut(4).zip(block) {
-            target.copy_from_slice(&to_f32(*value).to_le_bytes());
+            let value = to_f32(*value);
+            finite &= value.is_finite();
+            target.copy_from_slice(&value.to_le_bytes());
         }
         hasher.update(&bytes[..4 * block.len()]);
     }
+    finite
 }

@@ -30,7 +30,7 @@ mod transport;
 mod workspace;
 
 pub use clock::stopped_while;
-pub use error::EngineError;
+pub use error::{Diverged, EngineError};
 pub use event_log::EventLog;
 pub use machine::{cores, machine};
 pub use probe::{ProbeStage, probe, speed};

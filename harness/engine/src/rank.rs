@@ -339,6 +339,9 @@ impl<'a, 'r> Executor<'a, 'r> {
         let classes = network.classes();
         let outputs = self.workspace.values(slot, network.output());
         let loss = self.loss_function()(outputs, labels, rows, classes, &mut vec![0.0; rows * classes]);
+        // A comparison with NaN is false, and a logit of -inf leaves the loss finite: neither may count as an answer.
+        let finite = outputs[..rows * classes].iter().all(|output| output.is_finite());
+        let loss = if finite { loss } else { f64::NAN };
         let correct = kernels::correct_count(outputs, labels, rows, classes);
         self.shared.recorder.score(self.step, split, chunk, loss, correct)
     }

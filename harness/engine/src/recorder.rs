@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 use spillbench_schedule::Timeline;
 use spillbench_schema::{
     Event,
+    divergence::Sign,
     event::Split,
     summary::{Durations, TimeShares},
 };
 use spillbench_storage::Counters;
 use step_times::StepTimes;
 
-use crate::{EngineError, EventLog, clock::Instant, generation::Moved, machine, team::lock};
+use crate::{Diverged, EngineError, EventLog, clock::Instant, generation::Moved, machine, team::lock};
 
 /// How far a trial has come; told at most ten times a second.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 const SHORTEST_SPAN: Duration = Duration::from_millis(20);
 /// Spans of a length, before they are twice as long.
 const SPANS_OF_A_LENGTH: u64 = 500;
+
+/// Losses that are told where training diverges.
+const LAST_LOSSES: usize = 5;
 
 /// Collects what ranks report, in any order, and writes it in one.
 pub struct Recorder<'a> {
@@ -86,6 +90,9 @@ pub struct State {
     line_samples: usize,
     ready_lines: VecDeque<Line>,
     last_line: Option<Line>,
+    /// Of the last complete steps, oldest first: told where training diverges.
+    #[serde(default)]
+    last_losses: VecDeque<Line>,
     /// Spans written, and the seconds that they cover.
     spans: u64,
     spans_s: f64,
@@ -251,9 +258,13 @@ impl<'a> Recorder<'a> {
     fn step_loss(&self, inner: &mut Inner, step: u64, sum: f64) -> Result<(), EngineError> {
         let rows = self.timeline.batch(step).1.len();
         if !sum.is_finite() {
-            return Err(EngineError::Diverged { step, loss: sum });
+            return Err(inner.diverged(step + 1, Sign::TrainingLoss));
         }
         let kept = &mut inner.kept;
+        if kept.last_losses.len() == LAST_LOSSES {
+            kept.last_losses.pop_front();
+        }
+        kept.last_losses.push_back(Line { done: step + 1, loss: sum / rows as f64 });
         kept.line_loss += sum;
         kept.line_samples += rows;
         if self.ends_line(step) {
@@ -355,13 +366,18 @@ impl<'a> Recorder<'a> {
         let (loss, correct) = complete.fold((0.0, 0), |sum, score| (sum.0 + score.0, sum.1 + score.1));
         inner.scores.remove(&(step, split));
         if !loss.is_finite() {
-            return Err(EngineError::Diverged { step: step - 1, loss });
+            return Err(inner.diverged(step, Sign::Evaluation));
         }
         let evaluation = Evaluation { loss: loss / samples, accuracy: 100.0 * correct as f64 / samples };
         inner.kept.evaluations.insert(split, evaluation);
         let Evaluation { loss, accuracy } = evaluation;
         let event = Event::Evaluation { t_s: inner.t_s(), step, split, loss, accuracy };
         inner.write(&event)
+    }
+
+    /// That a parameter is not finite after the last step.
+    pub fn weights_diverged(&self) -> EngineError {
+        lock(&self.inner).diverged(self.timeline.steps, Sign::Weights)
     }
 
     /// The last rank is done with an evaluation: what it took is not training.
@@ -398,6 +414,11 @@ fn length_of_span(spans: u64) -> Duration {
 }
 
 impl Inner<'_> {
+    fn diverged(&self, step: u64, sign: Sign) -> EngineError {
+        let last_losses = self.kept.last_losses.iter().map(|line| line.loss).collect();
+        EngineError::Diverged(Diverged { step, sign, last_losses })
+    }
+
     fn t_s(&self) -> f64 {
         self.kept.wall_s + self.began.elapsed().as_secs_f64()
     }

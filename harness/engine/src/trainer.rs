@@ -129,9 +129,10 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
             .map_err(|error| error.with_last_step(state_dir))?;
     store.flush()?;
     let moved = origin.moved(store.as_ref());
-    let record = recorder.finish(moved)?;
     let weights_hash = hash::weights(store.as_ref(), &plan, config.train.precision)
-        .map_err(|error| error.with_last_step(state_dir))?;
+        .map_err(|error| error.with_last_step(state_dir))?
+        .ok_or_else(|| recorder.weights_diverged())?;
+    let record = recorder.finish(moved)?;
 
     let wall_s = past.recorder.wall_s + began.elapsed().as_secs_f64();
     let traffic = plan.traffic(config.storage.mode);

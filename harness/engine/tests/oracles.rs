@@ -427,7 +427,24 @@ fn a_network_learns_as_much_at_every_precision() {
 fn training_that_diverges_says_so() {
     let error = run(with(&[("train.optimizer", json!({ "sgd": { "learning_rate": 1e38 } }))]))
         .expect_err("the loss overflows");
-    assert!(matches!(error, EngineError::Diverged { .. }), "{error}");
+    assert!(matches!(error, EngineError::Diverged(_)), "{error}");
+}
+
+#[test]
+fn training_that_diverges_at_its_last_step_says_so() {
+    // One update of 1e38 leaves weights that are finite or not; no step is left whose loss could tell.
+    for loss in ["cross_entropy", "mse"] {
+        let error = run(with(&[
+            ("train.optimizer", json!({ "sgd": { "learning_rate": 3e38 } })),
+            ("train.loss", json!(loss)),
+            ("train.epochs", Value::Null),
+            ("train.steps", json!(1)),
+        ]))
+        .expect_err("the network is not finite");
+        let EngineError::Diverged(diverged) = error else { panic!("{error}") };
+        assert_eq!(diverged.step, 1);
+        assert_eq!(diverged.last_losses.len(), 1, "{diverged:?}");
+    }
 }
 
 #[test]
@@ -437,5 +454,5 @@ fn a_rank_that_fails_stops_its_peers() {
         ("parallelism", json!({ "model": { "pipeline": { "ranks": 3 } } })),
     ]))
     .expect_err("the loss overflows");
-    assert!(matches!(error, EngineError::Diverged { .. }), "the first error is told, not a peer's: {error}");
+    assert!(matches!(error, EngineError::Diverged(_)), "the first error is told, not a peer's: {error}");
 }

@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use spillbench_schema::{Bytes, Summary, Trial, summary::Failure};
+use spillbench_schema::{Bytes, Divergence, Summary, Trial, summary::Failure};
 
 use crate::child::ChildLine;
 
@@ -133,6 +133,23 @@ impl Display {
             Bytes(summary.peak_rss_bytes),
         );
         self.say(&text, &json!({ "reason": "trial-finished", "trial_id": trial.id(), "summary": summary }));
+    }
+
+    /// A trial diverged.
+    pub fn diverged(&self, trial: &Trial, divergence: &Divergence) {
+        let text = format!("{} seed {}: {divergence}", trial.label(), trial.seed);
+        let id = trial.id();
+        self.say(&text, &json!({ "reason": "trial-diverged", "trial_id": id, "divergence": divergence }));
+    }
+
+    /// A trial had diverged before, and is not run again.
+    pub fn diverged_before(&mut self, trial: &Trial) {
+        self.number += 1;
+        let id = trial.id();
+        self.say(
+            &format!("diverged before: {id}; `run --fresh` runs it again"),
+            &json!({ "reason": "trial-skipped", "trial_id": id }),
+        );
     }
 
     /// A trial failed.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use spillbench_schema::{Prediction, Rates, Study, Summary, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Rates, Study, Trial, TrialResult, summary::Failure};
 
 use crate::{RunnerError, error::Context};
 
@@ -91,8 +91,8 @@ impl TrialFolder {
         absent_or(fs::remove_dir_all(&doomed), &doomed)
     }
 
-    /// The summary, if the trial is finished.
-    pub fn summary(&self) -> Option<Summary> {
+    /// The result, if the trial has one: it finished, or it diverged.
+    pub fn result(&self) -> Option<TrialResult> {
         let text = fs::read(self.path.join("summary.json")).ok()?;
         serde_json::from_slice(&text).ok()
     }
@@ -180,12 +180,12 @@ impl TrialFolder {
         write_json(&self.path.join("failure.json"), failure)
     }
 
-    /// Saves how the trial finished: the last thing that is written.
+    /// Saves how the trial finished or diverged: the last thing that is written.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn finish(&self, summary: &Summary) -> Result<(), RunnerError> {
-        write_json(&self.path.join("summary.json"), summary)
+    pub fn finish(&self, result: &TrialResult) -> Result<(), RunnerError> {
+        write_json(&self.path.join("summary.json"), result)
     }
 }
 

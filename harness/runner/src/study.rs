@@ -15,7 +15,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use spillbench_schema::{Prediction, Rates, Study, Trial, summary::Failure};
+use spillbench_schema::{Prediction, Rates, Study, Trial, TrialResult, summary::Failure};
 
 use crate::{
     RunnerError, StudyFolder, TrialFolder,
@@ -53,6 +53,8 @@ pub struct Outcome {
     pub finished: usize,
     /// Finished before.
     pub skipped: usize,
+    /// Diverged, now or before: a result, and no failure.
+    pub diverged: usize,
     /// Failed, with what they said.
     pub failed: Vec<Failure>,
     /// The user interrupted.
@@ -99,11 +101,18 @@ pub fn run(
     let mut outcome = Outcome::default();
     for trial in &study.trials {
         let place = folder.trial(trial);
-        if place.summary().is_some() {
+        let before = place.result();
+        let diverged_before = matches!(before, Some(TrialResult::Diverged(_)));
+        if before.is_some() && !(diverged_before && options.fresh) {
             // The run that finished it may have been killed before it removed them.
             place.remove_state(trial)?;
-            outcome.skipped += 1;
-            display.skipped(trial);
+            if diverged_before {
+                outcome.diverged += 1;
+                display.diverged_before(trial);
+            } else {
+                outcome.skipped += 1;
+                display.skipped(trial);
+            }
             continue;
         }
         match run_trial(trial, &place, options, (interrupt, &job), display)? {
@@ -111,6 +120,7 @@ pub fn run(
                 outcome.interrupted = true;
                 break;
             }
+            None if matches!(place.result(), Some(TrialResult::Diverged(_))) => outcome.diverged += 1,
             None => outcome.finished += 1,
             Some(failure) => {
                 // On a full disk not even this can be written; the user is told all the same.
@@ -157,7 +167,7 @@ fn run_trial(
             display.progress(trial, &line);
         })?;
     // What was cut off, or failed on something outside it, goes on from its last generation when it is run again.
-    if trial.config.storage.generations.is_none() || place.summary().is_some() {
+    if trial.config.storage.generations.is_none() || place.result().is_some() {
         place.remove_state(trial)?;
     }
     let failure = |message: String, status: Option<ExitStatus>| {
@@ -174,9 +184,12 @@ fn run_trial(
             let seconds = options.timeout.unwrap_or_default().as_secs_f64();
             failure(format!("took longer than the {seconds} s that --timeout allows"), None)
         }
-        Ending::Exited(status, said) => match place.summary() {
-            Some(summary) if status.success() => {
-                display.finished(trial, &summary, took);
+        Ending::Exited(status, said) => match place.result() {
+            Some(result) if status.success() => {
+                match result {
+                    TrialResult::Finished(summary) => display.finished(trial, &summary, took),
+                    TrialResult::Diverged(divergence) => display.diverged(trial, &divergence),
+                }
                 None
             }
             _ => failure(message(status, &said), Some(status)),

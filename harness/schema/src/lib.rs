@@ -10,6 +10,7 @@
 pub mod claim;
 mod claim_rules;
 pub mod config;
+pub mod divergence;
 pub mod document;
 pub mod event;
 pub mod machine;
@@ -26,6 +27,7 @@ pub mod trial;
 pub mod units;
 
 pub use config::Config;
+pub use divergence::{Divergence, TrialResult};
 pub use document::Document;
 pub use event::Event;
 pub use machine::Machine;

@@ -2,6 +2,8 @@
 //!
 //! A rule looks only at sections that can be read, so one broken section does not hide what is wrong in others.
 
+mod optimizer;
+
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -35,6 +37,9 @@ pub(crate) fn check(config: &Node, problems: &mut Vec<Problem>) {
     rules.duration();
     if let Some(train) = &train {
         rules.shards(train);
+        for (key, message) in optimizer::refusals(&train.optimizer) {
+            rules.report(&key, message);
+        }
     }
     if let (Some(train), Some(parallelism)) = (&train, &parallelism) {
         rules.data_ranks(train, parallelism);

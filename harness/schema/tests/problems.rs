@@ -543,3 +543,23 @@ fn a_problem_in_a_flag_names_the_flag() {
         ],
     );
 }
+
+#[test]
+fn a_constant_of_an_optimizer_that_cannot_work_is_refused_at_its_place() {
+    for (optimizer, column, told) in [
+        ("sgd: { learning_rate: 1e300 }", 38, "sgd.learning_rate is 1e300, which is infinite in f32"),
+        ("adam: { learning_rate: 0.1, epsilon: 0 }", 53, "adam.epsilon is 0e0, which is zero in f32"),
+        ("adam: { learning_rate: 0.1, epsilon: 1e-60 }", 53, "adam.epsilon is 1e-60, which is zero in f32"),
+        ("adam: { learning_rate: 0.1, beta1: 1 }", 51, "adam.beta1 is 1, so its bias correction"),
+        ("adam: { learning_rate: 0.1, beta2: 1 }", 51, "adam.beta2 is 1, so its bias correction"),
+    ] {
+        let found = problems(&[("sgd: { learning_rate: 0.1 }", optimizer)], &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("s.yaml:13:{column}: train.optimizer.{told}")), "{found:?}");
+    }
+    for works in
+        ["adam: { learning_rate: 0.1, epsilon: 1e-30, beta1: 0, beta2: 0 }", "sgd: { learning_rate: 1e38 }"]
+    {
+        assert_eq!(problems(&[("sgd: { learning_rate: 0.1 }", works)], &[]), Vec::<String>::new());
+    }
+}

@@ -97,6 +97,16 @@ fn paint(canvas: &Canvas<'_>, panel: &Panel, series: &AgainstFactor) -> Result<(
         let aside = (index as f64 - (series.lines.len() - 1) as f64 / 2.0) * gap;
         paint_line(canvas, &panel.beside(aside), line, style(index))?;
     }
+    for point in &series.diverged {
+        let index = series.lines.iter().position(|line| line.name == point.line);
+        let color = index.map_or(INK, |index| style(index).0.color);
+        let others = series.diverged.iter().take_while(|other| *other != point);
+        let below = others.filter(|other| other.at.total_cmp(&point.at).is_eq()).count();
+        let (x, bottom) = panel.foot(point.at);
+        let y = bottom - 8.0 - 14.0 * below as f64;
+        canvas.marker(Marker::Cross, (x, y), 5.0, color, 1.0)?;
+        canvas.text(&format!("{} diverged", point.seeds), (x + 9.0, y), Align::Left, LABEL)?;
+    }
     Ok(())
 }
 
@@ -217,6 +227,9 @@ fn caption(series: &AgainstFactor, spacing: &str, enlarged: bool) -> String {
         format!("Small dots: one a seed ({n}). Markers: means{intervals}."),
         format!("{factor} axis {spacing}; lines that share a value stand side by side."),
     ];
+    if !series.diverged.is_empty() {
+        sentences.push("Crosses at the lower edge: seeds that diverged; they have no value.".to_owned());
+    }
     if enlarged {
         sentences.push("Below: the same, its upper end enlarged.".to_owned());
     }

@@ -79,6 +79,11 @@ impl Panel {
         (0.0..=1.0).contains(&height).then(|| self.place(self.x.position(x), height))
     }
 
+    /// The place on the lower edge under a value: for marks that have no value of their own.
+    pub fn foot(&self, x: f64) -> Place {
+        self.place(self.x.position(x), 0.0)
+    }
+
     /// The same panel some points to the right: for lines that would hide each other.
     #[must_use]
     pub fn beside(&self, aside: f64) -> Self {

@@ -12,7 +12,7 @@ use spillbench_schema::{
     trial::plain,
 };
 
-use super::sequence;
+use super::{diverged, sequence};
 use crate::{
     format,
     metric::{self, Nature},
@@ -64,6 +64,11 @@ fn decide_one(results: &Results, claim: &Claim) -> Verdict {
         .iter()
         .filter(|trial| selectors.iter().any(|chosen| chosen.selects(&trial.trial.arm, &trial.trial.factors)))
         .count();
+    if let Some((outcome, measured)) = diverged::decide(results, claim) {
+        let remedy = (outcome == Outcome::Fail)
+            .then(|| "lower the arm's learning rate: a diverged seed passes no claim about it".to_owned());
+        finding = Finding { outcome, measured, n: finding.n, remedy };
+    }
     if finding.outcome == Outcome::Pass && missing > 0 {
         finding.outcome = Outcome::Inconclusive;
         finding.measured =

@@ -24,17 +24,24 @@ fn equal_weights(results: &Results) -> Option<Verdict> {
     for run in &results.runs {
         groups.entry((&run.summary.science_hash, run.trial.seed)).or_default().push(&run.summary);
     }
-    groups.retain(|_, summaries| summaries.len() > 1);
-    let broken = groups.values().find_map(|summaries| {
-        let first = summaries[0];
-        let other = summaries.iter().find(|summary| summary.weights_hash != first.weights_hash)?;
-        Some(format!(
-            "{} ended with weights {}, {} with {}",
-            first.trial_id,
-            format::short_hash(&first.weights_hash),
-            other.trial_id,
-            format::short_hash(&other.weights_hash)
-        ))
+    let beside_diverged = results.diverged.iter().find_map(|each| {
+        let divergence = &each.divergence;
+        let finished = groups.get(&(divergence.science_hash.as_str(), each.trial.seed))?.first()?;
+        Some(format!("{} diverged, {} finished", divergence.trial_id, finished.trial_id))
+    });
+    groups.retain(|_, summaries| summaries.len() > 1 || beside_diverged.is_some());
+    let broken = beside_diverged.or_else(|| {
+        groups.values().find_map(|summaries| {
+            let first = summaries[0];
+            let other = summaries.iter().find(|summary| summary.weights_hash != first.weights_hash)?;
+            Some(format!(
+                "{} ended with weights {}, {} with {}",
+                first.trial_id,
+                format::short_hash(&first.weights_hash),
+                other.trial_id,
+                format::short_hash(&other.weights_hash)
+            ))
+        })
     });
     let held = format!(
         "{} of equal science and seed, equal weights in each",

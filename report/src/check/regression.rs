@@ -3,7 +3,7 @@
 //! Equal weights settle it. Otherwise two one-sided tests have to show that the accuracy is the same within the
 //! baseline's margin: that no difference is significant would not show that there is none.
 
-use super::claims::interval_text;
+use super::{claims::interval_text, diverged};
 use crate::{
     baseline::{Baseline, Outcome as Recorded},
     format,
@@ -15,41 +15,65 @@ use crate::{
 /// One verdict for each configuration of the baseline.
 pub fn decide(results: &Results, baseline: &Baseline) -> Vec<Verdict> {
     let configurations = results.configurations();
-    baseline
-        .configurations
+    let recorded_as_diverged = baseline
+        .diverged
         .iter()
-        .map(|(label, recorded)| {
-            let pairs: Vec<(&Run, &Recorded)> = configurations
-                .iter()
-                .filter(|configuration| configuration.label == *label)
-                .flat_map(|configuration: &Configuration<'_>| configuration.runs.iter())
-                .filter_map(|run| Some((*run, recorded.get(&run.trial.seed)?)))
-                .collect();
-            let (outcome, measured, remedy) = compare(&pairs, baseline);
-            Verdict {
-                origin: Origin::Baseline,
-                id: format!("baseline.{label}"),
-                text: format!(
-                    "The test accuracy of {label} is within {} points of the baseline.",
-                    baseline.accuracy_margin
-                ),
-                outcome,
-                measured,
-                n: pairs.len(),
-                remedy,
-            }
-        })
-        .collect()
+        .flat_map(|(label, steps)| steps.iter().map(move |(seed, step)| (label, *seed, *step)));
+    let diverged_then = recorded_as_diverged.map(|(label, seed, step)| {
+        let now =
+            results.diverged.iter().find(|each| each.trial.label() == *label && each.trial.seed == seed);
+        Verdict {
+            origin: Origin::Baseline,
+            id: format!("baseline.{label}.seed-{seed}"),
+            text: format!("Seed {seed} of {label} trains; in the baseline it diverged at step {step}."),
+            outcome: if now.is_some() { Outcome::Fail } else { Outcome::NoData },
+            measured: now.map_or_else(
+                || "it has not diverged here, so there is nothing to compare".to_owned(),
+                diverged::reason,
+            ),
+            n: usize::from(now.is_some()),
+            remedy: Some(renew()),
+        }
+    });
+    let finished_then = baseline.configurations.iter().map(|(label, recorded)| {
+        let pairs: Vec<(&Run, &Recorded)> = configurations
+            .iter()
+            .filter(|configuration| configuration.label == *label)
+            .flat_map(|configuration: &Configuration<'_>| configuration.runs.iter())
+            .filter_map(|run| Some((*run, recorded.get(&run.trial.seed)?)))
+            .collect();
+        let here = results.diverged.iter().find(|each| each.trial.label() == *label);
+        let (outcome, measured, remedy) = match here {
+            Some(each) => (Outcome::Fail, diverged::reason(each), Some(renew())),
+            None => compare(&pairs, baseline),
+        };
+        Verdict {
+            origin: Origin::Baseline,
+            id: format!("baseline.{label}"),
+            text: format!(
+                "The test accuracy of {label} is within {} points of the baseline.",
+                baseline.accuracy_margin
+            ),
+            outcome,
+            measured,
+            n: pairs.len(),
+            remedy,
+        }
+    });
+    finished_then.chain(diverged_then).collect()
+}
+
+fn renew() -> String {
+    "if the change is meant, make a new baseline".to_owned()
 }
 
 fn compare(pairs: &[(&Run, &Recorded)], baseline: &Baseline) -> (Outcome, String, Option<String>) {
-    let renew = || Some("if the change is meant, make a new baseline".to_owned());
     if pairs.is_empty() {
         let remedy = Some("run the scenario with the baseline's seeds".to_owned());
         return (Outcome::NoData, "no seed of the baseline has finished".to_owned(), remedy);
     }
     if pairs.iter().any(|(run, recorded)| run.summary.science_hash != recorded.science_hash) {
-        return (Outcome::NoData, "its configuration has changed since".to_owned(), renew());
+        return (Outcome::NoData, "its configuration has changed since".to_owned(), Some(renew()));
     }
     let equal =
         pairs.iter().filter(|(run, recorded)| run.summary.weights_hash == recorded.weights_hash).count();
@@ -76,7 +100,7 @@ fn compare(pairs: &[(&Run, &Recorded)], baseline: &Baseline) -> (Outcome, String
             Some(format!("about {} more, here and in the baseline", format::counted(more, "seed")))
         }
         (Outcome::Inconclusive, None) => Some("run more seeds, here and in the baseline".to_owned()),
-        (Outcome::Fail | Outcome::NoData, _) => renew(),
+        (Outcome::Fail | Outcome::NoData, _) => Some(renew()),
     };
     (judgement.decision.into(), measured, remedy)
 }

@@ -4,7 +4,7 @@ use spillbench_schema::Bytes;
 
 use super::{Heading, NOTHING, Table};
 use crate::{
-    format,
+    diverged, format,
     results::{Configuration, Results},
     statistics::{Estimate, mean, median},
 };
@@ -12,7 +12,8 @@ use crate::{
 /// One row a configuration. Quantities are means over seeds (times: medians); ± is half the 95 % interval of the mean.
 pub fn table(results: &Results) -> Table {
     let configurations = results.configurations();
-    let Some(seed) = results.runs.iter().map(|run| run.trial.seed).min() else {
+    let finished = results.runs.iter().map(|run| run.trial.seed);
+    let Some(seed) = finished.chain(results.diverged.iter().map(|each| each.trial.seed)).min() else {
         return Table {
             columns: vec![Heading::words("configuration")],
             rows: Vec::new(),
@@ -34,16 +35,38 @@ pub fn table(results: &Results) -> Table {
         Heading::quantity("sent/step"),
         Heading::words(format!("weights, seed {seed}")),
     ];
-    let mut rows: Vec<Vec<String>> =
-        configurations.iter().map(|configuration| row(configuration, seed)).collect();
+    let labels = diverged::labels(results);
+    let of_label = |label: &String| configurations.iter().find(|each| each.label == *label);
+    let mut rows: Vec<Vec<String>> = labels
+        .iter()
+        .map(|label| {
+            let mut row = of_label(label)
+                .map_or_else(|| row_without_numbers(label, columns.len()), |each| row(each, seed));
+            if let Some(said) = diverged::cell(results, label) {
+                let cell = &mut row[ACCURACY];
+                *cell = if *cell == NOTHING { said } else { format!("{cell} {said}") };
+            }
+            row
+        })
+        .collect();
     if predicted {
         columns.insert(AFTER_STEP_TIME, Heading::quantity("predicted step"));
-        for (row, configuration) in rows.iter_mut().zip(&configurations) {
-            let cell = prediction(configuration).map_or(NOTHING.to_owned(), format::seconds);
+        for (row, configuration) in rows.iter_mut().zip(&labels) {
+            let cell =
+                of_label(configuration).and_then(prediction).map_or(NOTHING.to_owned(), format::seconds);
             row.insert(AFTER_STEP_TIME, cell);
         }
     }
     Table { columns, rows, notes: Vec::new() }
+}
+
+/// The column of accuracies.
+const ACCURACY: usize = 2;
+
+/// Of a configuration all of whose seeds diverged.
+fn row_without_numbers(label: &str, columns: usize) -> Vec<String> {
+    let cells = (2..columns).map(|_| NOTHING.to_owned());
+    [label.to_owned(), "0".to_owned()].into_iter().chain(cells).collect()
 }
 
 /// Where the column of predictions goes: beside what was measured.

@@ -18,9 +18,21 @@ pub fn table(series: &AgainstFactor) -> Table {
     for line in &series.lines {
         let cell = |at: &f64| {
             let point = line.points.iter().find(|(value, _)| value.total_cmp(at).is_eq());
-            point.map_or(NOTHING.to_owned(), |(_, sample)| estimate(sample, 2))
+            let said = diverged(series, &line.name, *at);
+            match (point, said) {
+                (Some((_, sample)), Some(said)) => format!("{} {said}", estimate(sample, 2)),
+                (Some((_, sample)), None) => estimate(sample, 2),
+                (None, said) => said.unwrap_or_else(|| NOTHING.to_owned()),
+            }
         };
         rows.push([line.name.clone()].into_iter().chain(series.values.iter().map(cell)).collect());
+    }
+    let mut only_diverged: Vec<&String> = series.diverged.iter().map(|point| &point.line).collect();
+    only_diverged.dedup();
+    only_diverged.retain(|name| series.lines.iter().all(|line| line.name != **name));
+    for name in only_diverged {
+        let cell = |at: &f64| diverged(series, name, *at).unwrap_or_else(|| NOTHING.to_owned());
+        rows.push([name.clone()].into_iter().chain(series.values.iter().map(cell)).collect());
     }
     for (name, sample) in &series.constants {
         let cells = series.values.iter().map(|_| estimate(sample, 2));
@@ -41,6 +53,12 @@ pub fn table(series: &AgainstFactor) -> Table {
         notes.push(format!("{}: {}", reference.name, reference.source));
     }
     Table { columns, rows, notes }
+}
+
+/// The words for the seeds of a line that diverged at a value of the factor.
+fn diverged(series: &AgainstFactor, name: &str, at: f64) -> Option<String> {
+    let found = series.diverged.iter().find(|point| point.line == name && point.at.total_cmp(&at).is_eq());
+    found.map(|point| point.told.clone())
 }
 
 /// The numbers behind the table and its chart: one row a line and value, with the mean's 95 % interval; each seed's

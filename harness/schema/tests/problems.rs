@@ -244,7 +244,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
     check(
         "generations at no step",
         &[("{ mode: memory }", "{ mode: direct, memory_budget: 1GiB, generations: { every: 0 } }")],
-        &["s.yaml:17:73: `storage.generations.every` is 0, but must be at least 1"],
+        &["s.yaml:17:73: `storage.generations.every` is 0, but must be from 1 to 1000000000000"],
     );
     check(
         "no generation kept",
@@ -478,7 +478,7 @@ fn problems_are_told_together() {
         ],
         &[
             "s.yaml:5:24: `data.source` cannot be `mnst`; did you mean `mnist`? valid: digits, mnist, synthetic",
-            "s.yaml:14:15: `train.batch_size` is 0, but must be at least 1",
+            "s.yaml:14:15: `train.batch_size` is 0, but must be from 1 to 1048576",
             "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );

@@ -289,7 +289,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         "a chunk that is not aligned",
         &[("mode: memory", "mode: memory, chunk: 1000")],
         &[
-            "s.yaml:17:37: storage.chunk is 1000 bytes but must be a positive multiple of 4096, for example 1MiB",
+            "s.yaml:17:37: storage.chunk is 1000 bytes but must be a positive multiple of 4096, at most 1GiB, for example 1MiB",
         ],
     );
     check(

@@ -26,7 +26,7 @@ fn what_is_wrong_with_a_scenario_is_told_with_its_place_and_remedy() {
             ["scenario.yaml:19:25: `storage.queue_depth`", "a whole number"],
         ),
         ("storage: { mode: direct }\n", ["scenario.yaml:19:", "needs storage.memory_budget; add it"]),
-        (&layerwise("interval: 0"), ["`parallelism.layerwise.interval` is 0", "at least 1"]),
+        (&layerwise("interval: 0"), ["`parallelism.layerwise.interval` is 0", "from 1 to"]),
         (&layerwise("interval: 1, ranks: 9"), ["more ranks than groups", "set it to 3 or less"]),
     ] {
         for command in ["run", "plan", "check", "report"] {

@@ -23,6 +23,7 @@ pub mod partition;
 pub mod plan;
 pub mod projection;
 mod rates;
+mod size;
 pub mod strategy;
 pub mod timeline;
 pub mod weave;
@@ -35,4 +36,5 @@ pub use op::{ErrorFlow, Message, Op, Phase, Rank, Slot, SlotRange, Source, Versi
 pub use plan::{Plan, PlanError, SampleCounts};
 pub use projection::project;
 pub use rates::rates_on;
+pub use size::SizeError;
 pub use timeline::Timeline;

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use spillbench_schema::config::{Activation, LayerSpec, NetworkConfig};
+use spillbench_schema::{
+    Bytes,
+    config::{Activation, LayerSpec, NetworkConfig, panel_rows},
+};
 
 /// A layer of the network, in order from the input; auxiliary heads come after the network's own layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,19 +77,14 @@ pub struct Network {
     depth: usize,
     /// First layer of each layer that the scenario wrote (repeats unrolled), and `depth` at the end.
     written: Vec<usize>,
-    panel_bytes: u64,
+    panel: Bytes,
 }
 
 impl Network {
     /// The network of a scenario.
     pub fn new(config: &NetworkConfig) -> Self {
-        let mut network = Self {
-            layers: Vec::new(),
-            panels: Vec::new(),
-            depth: 0,
-            written: vec![0],
-            panel_bytes: config.panel.0,
-        };
+        let mut network =
+            Self { layers: Vec::new(), panels: Vec::new(), depth: 0, written: vec![0], panel: config.panel };
         let mut width = config.input.iter().product();
         for LayerSpec::Linear(linear) in &config.layers {
             for _ in 0..linear.repeat {
@@ -128,18 +126,16 @@ impl Network {
         self.cut_into_panels();
     }
 
-    /// Cuts the last layer into panels of at most `panel_bytes` of weights, in whole rows.
+    /// Cuts the last layer into panels of at most `panel` bytes of weights, in whole rows.
     fn cut_into_panels(&mut self) {
         let Some(layer) = self.layers.last_mut() else { return };
-        let rows_that_fit = (self.panel_bytes / (4 * layer.inputs as u64)).max(1) as usize;
-        // Whole vectors of rows where a panel holds several: products are fastest on them.
-        let rows = if rows_that_fit >= 16 { rows_that_fit / 16 * 16 } else { rows_that_fit };
+        let rows = panel_rows(self.panel, layer.inputs);
         let first = self.panels.len() as u32;
         for (index, start) in (0..layer.outputs).step_by(rows).enumerate() {
             self.panels.push(PanelGeometry {
                 layer: layer.id,
                 index,
-                units: start..(start + rows).min(layer.outputs),
+                units: start..start.saturating_add(rows).min(layer.outputs),
                 inputs: layer.inputs,
             });
         }

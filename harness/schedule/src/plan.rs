@@ -13,6 +13,7 @@ use crate::{
     extent::{Extent, ExtentKind, Extents},
     network::Network,
     op::{Op, Phase, Rank},
+    size::{self, SizeError},
     strategy::{self, Order, Strategy, Stream},
     timeline::Timeline,
     weave::Weave,
@@ -37,6 +38,9 @@ pub enum PlanError {
     /// The budget is too small.
     #[error(transparent)]
     Budget(#[from] BudgetError),
+    /// It asks for more than can be planned.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// Incomplete mini-batches are dropped, and there is no complete one.
     #[error(
         "{samples} training samples do not fill one mini-batch of {batch_size}, and train.drop_last drops the rest"
@@ -119,6 +123,7 @@ impl Plan {
             evaluation_rows(&network),
         )
         .ok_or(PlanError::NoStep { samples: samples.train, batch_size: config.train.batch_size })?;
+        size::check(config, &network, &timeline)?;
         let ranks = config.parallelism.ranks(network.written_layers());
         let threads = config.execution.threads.unwrap_or((cores / ranks).max(1));
         // Slots matter to those strategies alone that let values leave, and those do not depend on the order.
@@ -411,22 +416,26 @@ impl Request<'_> {
 }
 
 impl Traffic {
+    /// Saturating: a total beyond 64 bits is as good as none, and no reason to stop.
     fn add(&mut self, op: &Op, extents: &Extents, activations: &ActivationPlan) {
+        let add = |total: &mut u64, bytes: u64| *total = total.saturating_add(bytes);
         match *op {
             Op::Fetch { at, .. } => {
-                self.train_read += activations.bytes(at);
-                self.activations_read += activations.bytes(at);
+                add(&mut self.train_read, activations.bytes(at));
+                add(&mut self.activations_read, activations.bytes(at));
             }
             Op::Spill { at, .. } => {
-                self.train_written += activations.bytes(at);
-                self.activations_written += activations.bytes(at);
+                add(&mut self.train_written, activations.bytes(at));
+                add(&mut self.activations_written, activations.bytes(at));
             }
-            Op::Read { extent, phase: Phase::Train } => self.train_read += extents.bytes(extent),
-            Op::Read { extent, .. } => self.other_read += extents.bytes(extent),
-            Op::Write { extent, phase: Phase::Train } => self.train_written += extents.bytes(extent),
-            Op::Write { extent, .. } => self.other_written += extents.bytes(extent),
-            Op::Flush { extent } => self.generations_written += extents.bytes(extent),
-            Op::Publish { panel } => self.train_written += extents.bytes(Extent::snapshot(panel)),
+            Op::Read { extent, phase: Phase::Train } => add(&mut self.train_read, extents.bytes(extent)),
+            Op::Read { extent, .. } => add(&mut self.other_read, extents.bytes(extent)),
+            Op::Write { extent, phase: Phase::Train } => add(&mut self.train_written, extents.bytes(extent)),
+            Op::Write { extent, .. } => add(&mut self.other_written, extents.bytes(extent)),
+            Op::Flush { extent } => add(&mut self.generations_written, extents.bytes(extent)),
+            Op::Publish { panel } => {
+                add(&mut self.train_written, extents.bytes(Extent::snapshot(panel)));
+            }
             _ => {}
         }
     }

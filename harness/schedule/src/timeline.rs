@@ -44,7 +44,7 @@ impl Timeline {
         if steps_per_epoch == 0 {
             return None;
         }
-        let steps = train.steps.unwrap_or_else(|| train.epochs.unwrap_or(1) * steps_per_epoch);
+        let steps = train.steps.unwrap_or_else(|| train.epochs.unwrap_or(1).saturating_mul(steps_per_epoch));
         Some(Self {
             steps,
             steps_per_epoch,

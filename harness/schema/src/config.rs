@@ -4,13 +4,14 @@
 //! *execution* keys must not. [`Config::science`] and [`Config::execution`] draw that line, in one place.
 
 mod data;
+pub mod limits;
 mod network;
 mod parallelism;
 mod storage;
 mod train;
 
 pub use data::{DataConfig, DataSource};
-pub use network::{Activation, LayerSpec, Linear, NetworkConfig};
+pub use network::{Activation, LayerSpec, Linear, NetworkConfig, panel_rows};
 pub use parallelism::{
     DataParallel, Exchange, Layerwise, ModelParallel, Parallelism, Pipeline, PipelineSchedule, SyncData,
 };

@@ -10,12 +10,13 @@ use crate::{
     config::{
         ActivationPolicy, DataConfig, DataParallel, DataSource, LayerSpec, Layerwise, ModelParallel,
         NetworkConfig, OptimizerConfig, Parallelism, Precision, StorageConfig, StorageMode, TrainConfig,
-        Update,
+        Update, limits,
     },
     document::Node,
     problem::Problem,
     shape::Schema,
     structure,
+    units::Bytes,
 };
 
 /// Pixels of an image of `mnist` and `digits`.
@@ -35,6 +36,9 @@ pub(crate) fn check(config: &Node, problems: &mut Vec<Problem>) {
     let storage: Option<StorageConfig> = rules.section_or_default("storage");
 
     rules.duration();
+    if let Some(network) = &network {
+        rules.network_size(network);
+    }
     if let Some(train) = &train {
         rules.shards(train);
         for (key, message) in optimizer::refusals(&train.optimizer) {
@@ -100,6 +104,43 @@ impl Rules<'_> {
         }
     }
 
+    /// What the keys of a network multiply to. Each bounds the memory and the time that planning takes.
+    fn network_size(&mut self, network: &NetworkConfig) {
+        if network.panel.0 == 0 {
+            self.report(
+                "network.panel",
+                "network.panel is 0 bytes, which hold no weight; leave it out for 16MiB",
+            );
+            return;
+        }
+        let most = limits::WIDTH;
+        if network.input_len().is_none_or(|values| values > most) {
+            let message = format!(
+                "the dimensions of network.input multiply to more than {most}, the most a layer takes"
+            );
+            return self.report("network.input", message);
+        }
+        let (layers, most) = (network.layer_count(), limits::LAYERS);
+        if layers > most {
+            let message = format!("the network has {layers} layers with repeats; {most} is the most");
+            return self.report("network.layers", message);
+        }
+        let most = limits::PARAMETERS;
+        if network.parameters().is_none_or(|parameters| parameters > most) {
+            let message =
+                format!("the network has more than {most} weights and biases; make its layers narrower");
+            return self.report("network.layers", message);
+        }
+        let most = limits::PANELS;
+        if network.panel_count().is_none_or(|panels| panels > most) {
+            let message = format!(
+                "network.panel is {}, which cuts the network into more than {most} panels; make it larger",
+                network.panel
+            );
+            self.report("network.panel", message);
+        }
+    }
+
     fn shards(&mut self, train: &TrainConfig) {
         let &TrainConfig { shards, micro_batches, batch_size, .. } = train;
         if !shards.is_power_of_two() {
@@ -110,7 +151,13 @@ impl Rules<'_> {
             );
         }
         let parts = shards.saturating_mul(micro_batches);
-        if parts > batch_size {
+        if parts > limits::CHUNKS {
+            let most = limits::CHUNKS;
+            let message = format!(
+                "train.shards times train.micro_batches is {parts}; {most} parts of a mini-batch are the most"
+            );
+            self.report("train.micro_batches", message);
+        } else if parts > batch_size {
             let key = if self.is_set("train.micro_batches") { "train.micro_batches" } else { "train.shards" };
             self.report(
                 key,
@@ -182,11 +229,6 @@ impl Rules<'_> {
     fn groups(&mut self, layerwise: &Layerwise, layers: usize) {
         let key = "parallelism.layerwise.groups";
         let groups = layerwise.groups.as_deref();
-        for (index, size) in groups.unwrap_or_default().iter().enumerate() {
-            if *size == 0 {
-                self.report(&format!("{key}.{index}"), format!("{key} has a group of 0 layers; remove it"));
-            }
-        }
         if let Some(groups) = groups {
             let sum = groups.iter().fold(0_usize, |sum, size| sum.saturating_add(*size));
             if sum != layers {
@@ -199,6 +241,14 @@ impl Rules<'_> {
             }
         }
         let count = groups.map_or(layers, <[usize]>::len);
+        let most = limits::RANKS;
+        if layerwise.ranks.is_none() && count > most {
+            let message = format!(
+                "parallelism.layerwise has {count} groups and so as many ranks; {most} are the most, so set \
+                 parallelism.layerwise.ranks to {most} or less"
+            );
+            self.report("parallelism.layerwise", message);
+        }
         if let Some(ranks) = layerwise.ranks.filter(|ranks| *ranks > count) {
             let key = "parallelism.layerwise.ranks";
             self.report(
@@ -235,11 +285,20 @@ impl Rules<'_> {
                 ),
             );
         }
+        if storage.memory_budget == Some(Bytes(0)) {
+            self.report(
+                "storage.memory_budget",
+                "storage.memory_budget is 0 bytes, in which nothing fits; set it to a size such as 256MiB",
+            );
+        }
         let chunk = storage.chunk.0;
-        if chunk == 0 || !chunk.is_multiple_of(IO_ALIGNMENT) {
+        if chunk == 0 || !chunk.is_multiple_of(IO_ALIGNMENT) || chunk > limits::CHUNK_BYTES {
             self.report(
                 "storage.chunk",
-                format!("storage.chunk is {chunk} bytes but must be a positive multiple of {IO_ALIGNMENT}, for example 1MiB"),
+                format!(
+                    "storage.chunk is {chunk} bytes but must be a positive multiple of {IO_ALIGNMENT}, at most 1GiB, \
+                     for example 1MiB"
+                ),
             );
         }
     }

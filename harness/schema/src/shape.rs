@@ -2,9 +2,11 @@
 //!
 //! It understands the subset that `schemars` writes for this crate's types, and nothing else.
 
+use std::{cmp::Ordering, fmt};
+
 use serde_json::{Map, Value};
 
-use crate::document::{Content, Node};
+use crate::document::{Content, Node, Scalar as Number};
 
 /// A schema within the schema of scenarios.
 #[derive(Debug, Clone, Copy)]
@@ -47,9 +49,58 @@ pub(crate) struct Object {
 #[derive(Debug)]
 pub(crate) struct Scalar {
     pub(crate) types: Vec<&'static str>,
-    pub(crate) minimum: Option<f64>,
-    pub(crate) maximum: Option<f64>,
+    pub(crate) minimum: Option<Bound>,
+    pub(crate) maximum: Option<Bound>,
     pub(crate) pattern: Option<&'static str>,
+}
+
+/// One end of a range. Whole numbers are compared as such: a float cannot tell 2⁵³ from its neighbour.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bound {
+    Integer(i128),
+    Float(f64),
+}
+
+impl Bound {
+    fn of(value: &Value) -> Option<Self> {
+        let integer = value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from));
+        integer.map(Self::Integer).or_else(|| value.as_f64().map(Self::Float))
+    }
+
+    /// The range of the integer type that reads a number of this format.
+    fn of_format(format: &str) -> Option<(Self, Self)> {
+        let (least, most): (i128, i128) = match format {
+            "uint8" => (0, u8::MAX.into()),
+            "uint16" => (0, u16::MAX.into()),
+            "uint32" => (0, u32::MAX.into()),
+            "uint" | "uint64" => (0, u64::MAX.into()),
+            "int32" => (i32::MIN.into(), i32::MAX.into()),
+            "int64" => (i64::MIN.into(), i64::MAX.into()),
+            _ => return None,
+        };
+        Some((Self::Integer(least), Self::Integer(most)))
+    }
+
+    /// Whether a number is below, at or above this bound; none for anything but a number.
+    pub(crate) fn order_of(self, node: &Node) -> Option<Ordering> {
+        let Content::Scalar(number) = &node.content else { return None };
+        match (number, self) {
+            (Number::Integer(number), Self::Integer(bound)) => Some(number.cmp(&bound)),
+            (Number::Integer(number), Self::Float(bound)) => (*number as f64).partial_cmp(&bound),
+            (Number::Float(number), Self::Integer(bound)) => number.partial_cmp(&(bound as f64)),
+            (Number::Float(number), Self::Float(bound)) => number.partial_cmp(&bound),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(bound) => write!(f, "{bound}"),
+            Self::Float(bound) => write!(f, "{bound}"),
+        }
+    }
 }
 
 impl Schema {
@@ -127,14 +178,23 @@ impl Schema {
             ["object"] => Shape::Object(schema.object()),
             ["array"] => Shape::Array {
                 items: schema.here.get("items").map(|items| schema.with(items)),
-                least: schema.here.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize,
+                least: schema
+                    .here
+                    .get("minItems")
+                    .and_then(Value::as_u64)
+                    .and_then(|least| usize::try_from(least).ok())
+                    .unwrap_or(0),
             },
-            _ => Shape::Scalar(Scalar {
-                types,
-                minimum: schema.here.get("minimum").and_then(Value::as_f64),
-                maximum: schema.here.get("maximum").and_then(Value::as_f64),
-                pattern: schema.here.get("pattern").and_then(Value::as_str),
-            }),
+            _ => {
+                let format = schema.here.get("format").and_then(Value::as_str);
+                let (least, most) = format.and_then(Bound::of_format).unzip();
+                Shape::Scalar(Scalar {
+                    types,
+                    minimum: schema.here.get("minimum").and_then(Bound::of).or(least),
+                    maximum: schema.here.get("maximum").and_then(Bound::of).or(most),
+                    pattern: schema.here.get("pattern").and_then(Value::as_str),
+                })
+            }
         }
     }
 

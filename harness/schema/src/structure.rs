@@ -1,11 +1,13 @@
 //! Checks a located tree against the generated schema and tells everything that is wrong with its form:
 //! unknown keys and names, wrong types, values out of range, lists too short, keys that are missing.
 
+use std::cmp::Ordering;
+
 use crate::{
     document::{Content, Entry, Node},
     problem::{Place, Problem, suggestion},
     scenario::{ARM_PATTERN, NAME_PATTERN},
-    shape::{Object, Scalar, Schema, Shape},
+    shape::{Bound, Object, Scalar, Schema, Shape},
     units::{BYTES_PATTERN, Bytes},
 };
 
@@ -205,14 +207,12 @@ impl Checker<'_> {
         {
             self.report(&node.place, format!("{}: {reason}", at.subject()));
         }
-        let Some(number) = node.number() else { return };
-        let (below, above) = (
-            scalar.minimum.is_some_and(|least| number < least),
-            scalar.maximum.is_some_and(|most| number > most),
-        );
+        let beyond = |bound: Option<Bound>, side| bound.and_then(|b| b.order_of(node)) == Some(side);
+        let (below, above) =
+            (beyond(scalar.minimum, Ordering::Less), beyond(scalar.maximum, Ordering::Greater));
         if below || above {
             let allowed = match (scalar.minimum, scalar.maximum) {
-                (Some(least), Some(most)) if least.to_bits() == most.to_bits() => format!("{least}"),
+                (Some(least), Some(most)) if least == most => format!("{least}"),
                 (Some(least), Some(most)) => format!("from {least} to {most}"),
                 (Some(least), None) => format!("at least {least}"),
                 (None, Some(most)) => format!("at most {most}"),

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::config::limits;
+
 /// A number of bytes. Written as an integer or as text with a unit: `1073741824`, `1GiB`, `256 MiB`, `2.5GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Bytes(pub u64);
@@ -52,8 +54,31 @@ impl FromStr for Bytes {
         if !value.is_finite() || value < 0.0 {
             return Err(format!("`{text}` is not a size such as 256MiB"));
         }
-        Ok(Self((value * scale as f64).round() as u64))
+        let too_large = || format!("`{text}` is more than {}, the largest size", Self(limits::BYTES));
+        if let Ok(count) = digits.trim().parse::<u64>() {
+            // Whole numbers are exact; a float is not beyond 2^53.
+            return count
+                .checked_mul(scale)
+                .filter(|bytes| *bytes <= limits::BYTES)
+                .map(Self)
+                .ok_or_else(too_large);
+        }
+        let bytes = (value * scale as f64).round();
+        if bytes > limits::BYTES as f64 {
+            return Err(too_large());
+        }
+        Ok(Self(whole(bytes)))
     }
+}
+
+/// A float that is whole and from 0 to [`limits::BYTES`], as an integer.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the range is checked where it is called; no other conversion exists"
+)]
+const fn whole(bytes: f64) -> u64 {
+    bytes as u64
 }
 
 impl Serialize for Bytes {
@@ -90,6 +115,7 @@ impl JsonSchema for Bytes {
             "description": "A number of bytes, as an integer or with a unit: 256MiB, 1.5GiB, 2GB.",
             "type": ["integer", "string"],
             "minimum": 0,
+            "maximum": limits::BYTES,
             "pattern": BYTES_PATTERN,
         })
     }
@@ -101,12 +127,17 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_and_without_units() {
-        for (text, bytes) in
-            [("17", 17), ("4KiB", 4096), ("256 MiB", 256 << 20), ("1.5gib", 3 << 29), ("2GB", 2_000_000_000)]
-        {
+        for (text, bytes) in [
+            ("17", 17),
+            ("4KiB", 4096),
+            ("256 MiB", 256 << 20),
+            ("1.5gib", 3 << 29),
+            ("2GB", 2_000_000_000),
+            ("9007199254740993", 9_007_199_254_740_993),
+        ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
-        for text in ["", "MiB", "12 parsecs", "-1", "1e400"] {
+        for text in ["", "MiB", "12 parsecs", "-1", "1e400", "1e30", "99999999TiB", "1152921504606846977"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");
         }
     }

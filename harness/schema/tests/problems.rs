@@ -244,7 +244,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
     check(
         "generations at no step",
         &[("{ mode: memory }", "{ mode: direct, memory_budget: 1GiB, generations: { every: 0 } }")],
-        &["s.yaml:17:73: `storage.generations.every` is 0, but must be at least 1"],
+        &["s.yaml:17:73: `storage.generations.every` is 0, but must be from 1 to 1000000000000"],
     );
     check(
         "no generation kept",
@@ -252,12 +252,16 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         &["s.yaml:17:82: `storage.generations.keep` is 0, but must be from 1 to 16"],
     );
     check(
-        "groups of nothing that hold too little",
-        &[("exchange: weights,        interval: 1", "exchange: weights, interval: 1, groups: [2, 0]")],
+        "groups that hold too little",
+        &[("exchange: weights,        interval: 1", "exchange: weights, interval: 1, groups: [1, 1]")],
         &[
             "s.yaml:21:81: parallelism.layerwise.groups hold 2 layers together but the network has 3; make them sum to 3 (arm `weights`)",
-            "s.yaml:21:93: parallelism.layerwise.groups has a group of 0 layers; remove it (arm `weights`)",
         ],
+    );
+    check(
+        "a group of nothing",
+        &[("exchange: weights,        interval: 1", "exchange: weights, interval: 1, groups: [2, 0]")],
+        &["s.yaml:21:93: `parallelism.layerwise.groups.1` is 0, but must be from 1 to 10000"],
     );
     check(
         "more ranks than groups",
@@ -273,7 +277,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         "an interval of nothing",
         &[("[1, 5, 10", "[0, 5, 10")],
         &[
-            "s.yaml:26:38: `parallelism.layerwise.interval` is 0, but must be at least 1 (arms `weights`, `stale_boundary`, `local_loss`)",
+            "s.yaml:26:38: `parallelism.layerwise.interval` is 0, but must be from 1 to 1000000000000 (arms `weights`, `stale_boundary`, `local_loss`)",
         ],
     );
     check(
@@ -285,7 +289,7 @@ fn a_broken_rule_about_layers_storage_or_images_names_its_remedy() {
         "a chunk that is not aligned",
         &[("mode: memory", "mode: memory, chunk: 1000")],
         &[
-            "s.yaml:17:37: storage.chunk is 1000 bytes but must be a positive multiple of 4096, for example 1MiB",
+            "s.yaml:17:37: storage.chunk is 1000 bytes but must be a positive multiple of 4096, at most 1GiB, for example 1MiB",
         ],
     );
     check(
@@ -478,7 +482,7 @@ fn problems_are_told_together() {
         ],
         &[
             "s.yaml:5:24: `data.source` cannot be `mnst`; did you mean `mnist`? valid: digits, mnist, synthetic",
-            "s.yaml:14:15: `train.batch_size` is 0, but must be at least 1",
+            "s.yaml:14:15: `train.batch_size` is 0, but must be from 1 to 1048576",
             "s.yaml:20:22: unknown key `epoch` in `train`; did you mean `epochs`? valid: batch_size, drop_last, epochs, evaluate_every, loss, micro_batches, optimizer, precision, schedule, shards, steps, update",
         ],
     );

@@ -12,6 +12,8 @@
 //! What is compared is the time of a whole step, because a byte of memory that values do not take pins a byte of
 //! parameters, and that saves I/O too: three bytes a step for weights, two for state.
 
+use std::ops::Range;
+
 use serde::Serialize;
 use spillbench_schema::{Rates, config::ActivationPolicy};
 
@@ -44,8 +46,8 @@ pub struct Price {
     pub seconds: f64,
 }
 
-/// The ways to choose that `policy` allows, the one that keeps everything first. `spills` is whether anything may
-/// leave memory.
+/// The ways to choose that `policy` allows, the one that keeps everything first, each made when it is asked for: it is
+/// as long as the network is deep. `spills` is whether anything may leave memory.
 pub fn candidates(
     kept: &ActivationPlan,
     policy: ActivationPolicy,
@@ -53,47 +55,91 @@ pub fn candidates(
     network: &Network,
     timeline: &Timeline,
     rates: &Rates,
-) -> Vec<Candidate> {
+) -> impl Iterator<Item = Candidate> {
     let depth = kept.policies().len();
-    let tuned = |policies: &dyn Fn(usize) -> Policy| {
-        let policies = (0..depth).map(|at| if at + 1 == depth { Policy::Keep } else { policies(at) });
-        kept.with(policies.collect())
-    };
-    let mut plans = vec![kept.clone()];
-    match policy {
-        ActivationPolicy::Keep => {}
-        ActivationPolicy::Spill => plans = vec![tuned(&|at| spill_or_reload(at))],
+    let ways = match policy {
+        ActivationPolicy::Keep => vec![Way::Kept],
+        ActivationPolicy::Spill => vec![Way::Early { end: depth, mixed: false }],
         ActivationPolicy::Recompute => {
-            let runs = run_lengths(depth).map(|run| tuned(&|at| in_runs(at, run, Policy::Keep)));
-            plans = runs.min_by_key(ActivationPlan::pool).into_iter().collect();
+            let runs = run_lengths(depth).map(|run| Way::Runs { run, end: depth, between: Policy::Keep });
+            runs.min_by_key(|way| way.plan(kept, &[]).pool()).into_iter().collect()
         }
-        ActivationPolicy::Auto => {
-            let cheap: Vec<bool> =
-                (0..depth).map(|at| recomputing_is_cheaper(kept, at, network, timeline, rates)).collect();
-            // The earliest `end` boundaries leave.
-            for end in 1..depth {
-                let early = |at: usize, policy| if at < end { policy } else { Policy::Keep };
-                if spills || end == 1 {
-                    plans.push(tuned(&|at| early(at, spill_or_reload(at))));
-                }
-                if spills {
-                    let mixed =
-                        |at: usize| if alone(&cheap, at) { Policy::Recompute } else { spill_or_reload(at) };
-                    plans.push(tuned(&|at| early(at, mixed(at))));
-                }
-            }
-            for run in run_lengths(depth) {
-                for end in (run..depth + run).step_by(run) {
-                    let early = |at: usize, policy| if at < end { policy } else { Policy::Keep };
-                    plans.push(tuned(&|at| early(at, in_runs(at, run, Policy::Keep))));
-                    if spills {
-                        plans.push(tuned(&|at| early(at, in_runs(at, run, Policy::Spill))));
-                    }
-                }
+        ActivationPolicy::Auto => automatic_ways(depth, spills),
+    };
+    let cheap: Vec<bool> =
+        (0..depth).map(|at| recomputing_is_cheaper(kept, at, network, timeline, rates)).collect();
+    ways.into_iter().flat_map(move |way| with_and_without_overlap(way.plan(kept, &cheap)))
+}
+
+/// A way to choose, by what tells it apart from others.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Everything stays.
+    Kept,
+    /// The earliest `end` boundaries are spilled; if `mixed`, recomputed where that is cheaper.
+    Early { end: usize, mixed: bool },
+    /// Of the earliest `end` boundaries, every `run`-th is `between`, the others are recomputed.
+    Runs { run: usize, end: usize, between: Policy },
+}
+
+impl Way {
+    /// `cheap` tells of each boundary whether recomputing it is cheaper than spilling it.
+    fn plan(self, kept: &ActivationPlan, cheap: &[bool]) -> ActivationPlan {
+        let depth = kept.policies().len();
+        let alone = if matches!(self, Self::Early { mixed: true, .. }) { alone(cheap) } else { Vec::new() };
+        let policy = |at: usize| match self {
+            Self::Early { end, mixed: true } if at < end && alone[at] => Policy::Recompute,
+            Self::Early { end, .. } if at < end => spill_or_reload(at),
+            Self::Runs { run, end, between } if at < end => in_runs(at, run, between),
+            _ => Policy::Keep,
+        };
+        if matches!(self, Self::Kept) {
+            return kept.clone();
+        }
+        kept.with((0..depth).map(|at| if at + 1 == depth { Policy::Keep } else { policy(at) }).collect())
+    }
+}
+
+/// Boundaries that are looked at in all, over the ways that are weighed: what planning costs. Networks of some 500 layers
+/// stay below it.
+const WEIGHED: usize = 1 << 22;
+
+/// The ways between which `auto` decides. In very deep networks ends lie further apart; the last end, at which all that
+/// may leave does, is always among them, so that a budget fits whatever is left out.
+fn automatic_ways(depth: usize, spills: bool) -> Vec<Way> {
+    let lengths = run_lengths(depth).count();
+    let all: usize = 2 * depth + 2 * run_lengths(depth).map(|run| depth.div_ceil(run)).sum::<usize>();
+    let families = 2 + 2 * lengths;
+    let room = (WEIGHED / depth.max(1)).max(families);
+    let stride = if all <= room { 1 } else { all.div_ceil(room) };
+    let mut ways = vec![Way::Kept];
+    for end in spread(1..depth, 1, stride) {
+        if spills || end == 1 {
+            ways.push(Way::Early { end, mixed: false });
+        }
+        if spills {
+            ways.push(Way::Early { end, mixed: true });
+        }
+    }
+    for run in run_lengths(depth) {
+        for end in spread(run..depth + run, run, stride) {
+            ways.push(Way::Runs { run, end, between: Policy::Keep });
+            if spills {
+                ways.push(Way::Runs { run, end, between: Policy::Spill });
             }
         }
     }
-    plans.into_iter().flat_map(with_and_without_overlap).collect()
+    ways
+}
+
+/// Every `step`-th of a range, of those every `stride`-th, and the first and the last.
+fn spread(range: Range<usize>, step: usize, stride: usize) -> impl Iterator<Item = usize> {
+    let count = range.len().div_ceil(step);
+    range
+        .step_by(step)
+        .enumerate()
+        .filter(move |(index, _)| index.is_multiple_of(stride) || index + 1 == count)
+        .map(|(_, end)| end)
 }
 
 /// The input is never spilled: the samples are in memory anyway.
@@ -111,11 +157,15 @@ fn run_lengths(depth: usize) -> impl Iterator<Item = usize> {
     2..=(2 * depth.isqrt()).max(2)
 }
 
-/// Whether boundary `at` is recomputed where every one that is cheaper to recompute is, but no two neighbours: a run
+/// By boundary, whether it is recomputed where every one that is cheaper to recompute is, but no two neighbours: a run
 /// of them would be in memory at once.
-fn alone(cheap: &[bool], at: usize) -> bool {
-    let run = cheap[..=at].iter().rev().take_while(|cheap| **cheap).count();
-    at == 0 || run % 2 == 1
+fn alone(cheap: &[bool]) -> Vec<bool> {
+    let mut run = 0_usize;
+    let alone = |(at, cheap): (usize, &bool)| {
+        run = if *cheap { run + 1 } else { 0 };
+        at == 0 || run % 2 == 1
+    };
+    cheap.iter().enumerate().map(alone).collect()
 }
 
 fn recomputing_is_cheaper(

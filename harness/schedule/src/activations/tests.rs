@@ -23,7 +23,7 @@ fn timeline() -> Timeline {
 
 fn ways(network: &Network, policy: ActivationPolicy) -> Vec<Candidate> {
     let kept = ActivationPlan::kept(network, &timeline(), 1, 1);
-    candidates(&kept, policy, true, network, &timeline(), &Rates::default())
+    candidates(&kept, policy, true, network, &timeline(), &Rates::default()).collect()
 }
 
 /// Boundaries of 4 MiB in one slot.

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::limits;
+
 /// Where the samples come from and how they are split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,14 +20,15 @@ pub struct DataConfig {
     pub dir: Option<PathBuf>,
     /// Samples to train on, from the start of the training set. Default: all that validation leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::SAMPLES))]
     pub train: Option<usize>,
     /// Samples held out of the end of the training set for validation.
     #[serde(default)]
+    #[schemars(range(min = 0, max = limits::SAMPLES))]
     pub validation: usize,
     /// Samples to test on, from the start of the test set. Default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::SAMPLES))]
     pub test: Option<usize>,
 }
 

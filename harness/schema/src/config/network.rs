@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits;
 use crate::units::Bytes;
 
 /// A network: its input shape and its layers, in order.
@@ -10,7 +11,7 @@ use crate::units::Bytes;
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
     /// Dimensions of one sample, e.g. `[784]`.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), inner(range(min = 1, max = limits::WIDTH)))]
     pub input: Vec<usize>,
     /// The layers, input to output.
     #[schemars(length(min = 1))]
@@ -38,14 +39,14 @@ pub enum LayerSpec {
 #[serde(deny_unknown_fields)]
 pub struct Linear {
     /// Output width.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::WIDTH))]
     pub units: usize,
     /// The function applied to each output.
     #[serde(default)]
     pub activation: Activation,
     /// How many such layers follow each other.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::LAYERS))]
     pub repeat: usize,
 }
 
@@ -74,10 +75,43 @@ pub enum Activation {
     Silu,
 }
 
+/// The most units in a panel of a layer of so many inputs: whole rows of weights that fit, at least one.
+pub fn panel_rows(panel: Bytes, inputs: usize) -> usize {
+    let row_bytes = 4_u64.saturating_mul(inputs as u64).max(1);
+    let fitting = usize::try_from((panel.0 / row_bytes).max(1)).unwrap_or(usize::MAX);
+    // Whole vectors of rows where a panel holds several: products are fastest on them.
+    if fitting >= 16 { fitting / 16 * 16 } else { fitting }
+}
+
 impl NetworkConfig {
     /// Layers after `repeat`. A layer's activation belongs to it, also where it is computed apart (GELU, `SiLU`).
     pub fn layer_count(&self) -> usize {
         self.layers.iter().fold(0, |count, LayerSpec::Linear(linear)| count.saturating_add(linear.repeat))
+    }
+
+    /// Weights and biases; none where the sum overflows.
+    pub fn parameters(&self) -> Option<u64> {
+        self.shapes()?.try_fold(0_u64, |sum, (inputs, units, repeat)| {
+            inputs.checked_add(1)?.checked_mul(units)?.checked_mul(repeat)?.checked_add(sum)
+        })
+    }
+
+    /// Panels that the layers are cut into; none where the sum overflows.
+    pub fn panel_count(&self) -> Option<u64> {
+        self.shapes()?.try_fold(0_u64, |sum, (inputs, units, repeat)| {
+            let rows = usize::try_from(inputs).map_or(1, |inputs| panel_rows(self.panel, inputs));
+            units.div_ceil(u64::try_from(rows).ok()?).checked_mul(repeat)?.checked_add(sum)
+        })
+    }
+
+    /// Inputs, units and how many, of layers that follow each other and have the same shape.
+    fn shapes(&self) -> Option<impl Iterator<Item = (u64, u64, u64)>> {
+        let mut width = self.input_len()? as u64;
+        Some(self.layers.iter().flat_map(move |LayerSpec::Linear(linear)| {
+            let (inputs, units) = (width, linear.units as u64);
+            width = units;
+            [(inputs, units, 1), (units, units, (linear.repeat as u64).saturating_sub(1))]
+        }))
     }
 
     /// Values in one sample; none where the product overflows.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::limits;
+
 /// A strategy for splitting the work among ranks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -37,7 +39,7 @@ pub enum DataParallel {
 #[serde(deny_unknown_fields)]
 pub struct SyncData {
     /// Workers; a power of two that divides `train.shards`.
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = 1, max = limits::RANKS))]
     pub ranks: usize,
 }
 
@@ -54,7 +56,7 @@ pub enum ModelParallel {
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
     /// Stages, one on each rank.
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = 1, max = limits::RANKS))]
     pub ranks: usize,
     /// The order of forward and backward passes.
     #[serde(default)]
@@ -77,14 +79,15 @@ pub struct Layerwise {
     /// What the groups exchange.
     pub exchange: Exchange,
     /// Steps between two exchanges, K.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::STEPS))]
     pub interval: u64,
     /// Layers in each group, input to output. Default: one layer a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(inner(range(min = 1, max = limits::LAYERS)))]
     pub groups: Option<Vec<usize>>,
     /// Workers the groups are spread over, in contiguous runs. Default: one a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = 1, max = limits::RANKS))]
     pub ranks: Option<usize>,
 }
 

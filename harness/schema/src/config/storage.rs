@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::limits;
 use crate::units::Bytes;
 
 /// Where parameters and optimizer state live. Never changes a result.
@@ -41,7 +42,7 @@ pub struct StorageConfig {
 pub struct GenerationsConfig {
     /// Training steps from one to the next. Where ranks hold samples or errors of coming steps (`stale_boundary`,
     /// `local_loss`), the next step at which they hold none.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::STEPS))]
     pub every: u64,
     /// The last generations that stay whole on disk. Where one is lost to corruption, the next run goes on from the
     /// newest that is sound. The extents take their space on disk once for each, and once more.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::limits;
+
 /// Loss, optimizer, batches and duration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -17,15 +19,15 @@ pub struct TrainConfig {
     #[serde(default)]
     pub schedule: LearningRateSchedule,
     /// Samples in a mini-batch.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::BATCH))]
     pub batch_size: usize,
     /// Passes over the training set. Give this or `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::STEPS))]
     pub epochs: Option<u64>,
     /// Optimizer updates. Give this or `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::STEPS))]
     pub steps: Option<u64>,
     /// Contiguous parts of a mini-batch whose gradients are summed apart, then by a binary tree; a power of two.
     #[serde(default = "one")]
@@ -33,7 +35,7 @@ pub struct TrainConfig {
     pub shards: usize,
     /// Parts of a shard that go through the network one at a time and accumulate in order.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::CHUNKS))]
     pub micro_batches: usize,
     /// Leave out the last mini-batch of an epoch when it is not full.
     #[serde(default)]
@@ -46,7 +48,7 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Evaluate on the validation split every so many steps. Default: at the end of each epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = limits::STEPS))]
     pub evaluate_every: Option<u64>,
 }
 
@@ -186,6 +188,7 @@ const fn default_epsilon() -> f64 {
 #[serde(deny_unknown_fields, default)]
 pub struct LearningRateSchedule {
     /// Steps over which the rate rises linearly from zero to its full value.
+    #[schemars(range(min = 0, max = limits::STEPS))]
     pub warmup_steps: u64,
     /// What follows the warm-up.
     pub decay: Decay,
@@ -200,7 +203,7 @@ pub enum Decay {
     /// Multiplied by `factor` once every `every` steps.
     Step {
         /// Steps between two drops.
-        #[schemars(range(min = 1))]
+        #[schemars(range(min = 1, max = limits::STEPS))]
         every: u64,
         /// What the rate is multiplied by at each drop.
         #[schemars(range(min = 0.0))]

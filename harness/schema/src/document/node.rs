@@ -95,7 +95,7 @@ impl Node {
         }
     }
 
-    /// A whole number or another, for comparing with bounds.
+    /// A whole number or another, as a float.
     pub fn number(&self) -> Option<f64> {
         match &self.content {
             Content::Scalar(Scalar::Integer(value)) => Some(*value as f64),
@@ -137,7 +137,8 @@ impl Node {
         place
     }
 
-    /// The value without its places. `.nan` and `.inf`, which validation refuses, become null.
+    /// The value without its places. `.nan` and `.inf`, which validation refuses, become null. A whole number beyond 64
+    /// bits, which validation refuses wherever a whole number is wanted, becomes the nearest float.
     pub fn to_json(&self) -> Value {
         match &self.content {
             Content::Scalar(scalar) => scalar.to_json(),
@@ -154,7 +155,9 @@ impl Scalar {
         match self {
             Self::Null => Value::Null,
             Self::Bool(value) => Value::Bool(*value),
-            Self::Integer(value) => Number::from_i128(*value).map_or(Value::Null, Value::Number),
+            Self::Integer(value) => Number::from_i128(*value)
+                .or_else(|| Number::from_f64(*value as f64))
+                .map_or(Value::Null, Value::Number),
             Self::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
             Self::Text(text) => Value::String(text.clone()),
         }

@@ -9,6 +9,7 @@ mod child;
 mod display;
 mod error;
 mod folder;
+mod scratch;
 mod study;
 
 pub use child::{ChildLine, watch_parent};

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub skipped: usize,
     /// Failed, with what they said.
     pub failed: Vec<Failure>,
+    /// In another run's hands.
+    pub elsewhere: usize,
     /// The user interrupted.
     pub interrupted: bool,
 }
@@ -93,37 +95,80 @@ pub fn run(
 ) -> Result<Outcome, RunnerError> {
     let folder = StudyFolder::open(&options.results, study)?;
     let mut outcome = Outcome::default();
+    let mut held = Vec::new();
     for trial in &study.trials {
-        let place = folder.trial(trial);
-        if place.summary().is_some() {
-            // The run that finished it may have been killed before it removed them.
-            place.remove_state(trial)?;
-            outcome.skipped += 1;
-            display.skipped(trial);
-            continue;
+        match take(trial, &folder, options, interrupt, display, &mut outcome)? {
+            Taken::Held => held.push(trial),
+            Taken::Stop => break,
+            Taken::Done => {}
         }
-        match run_trial(trial, &place, options, interrupt, display)? {
-            None if interrupt.is_set() => {
-                outcome.interrupted = true;
-                break;
-            }
-            None => outcome.finished += 1,
-            Some(failure) => {
-                // On a full disk not even this can be written; the user is told all the same.
-                let saved = place.fail(&failure);
-                display.failed(trial, &failure);
-                if let Err(error) = saved {
-                    display.note(&error.to_string());
+    }
+    // Their runs may have finished them meanwhile, or ended.
+    let goes_on = !outcome.interrupted && (!options.fail_fast || outcome.failed.is_empty());
+    if goes_on {
+        for trial in held {
+            match take(trial, &folder, options, interrupt, display, &mut outcome)? {
+                Taken::Held => {
+                    outcome.elsewhere += 1;
+                    display.elsewhere(trial);
                 }
-                outcome.failed.push(failure);
-                if options.fail_fast {
-                    break;
-                }
+                Taken::Stop => break,
+                Taken::Done => {}
             }
         }
     }
     display.done();
     Ok(outcome)
+}
+
+/// What a run has done about a trial.
+enum Taken {
+    /// All there is to do.
+    Done,
+    /// Nothing: another run has it.
+    Held,
+    /// No other trial is to be started.
+    Stop,
+}
+
+/// Runs a trial that is not finished, unless another run has it.
+fn take(
+    trial: &Trial,
+    folder: &StudyFolder,
+    options: &Options<'_>,
+    interrupt: &Interrupt,
+    display: &mut Display,
+    outcome: &mut Outcome,
+) -> Result<Taken, RunnerError> {
+    let Some(_lock) = folder.lock(trial)? else { return Ok(Taken::Held) };
+    let place = folder.trial(trial);
+    if place.finished(trial)?.is_some() {
+        // The run that finished it may have been killed before it removed them.
+        place.remove_state(trial)?;
+        outcome.skipped += 1;
+        display.skipped(trial);
+        return Ok(Taken::Done);
+    }
+    match run_trial(trial, &place, options, interrupt, display)? {
+        None if interrupt.is_set() => {
+            outcome.interrupted = true;
+            return Ok(Taken::Stop);
+        }
+        None => outcome.finished += 1,
+        Some(failure) => {
+            // On a full disk not even this can be written; the user is told all the same.
+            let saved = place.fail(&failure);
+            display.failed(trial, &failure);
+            if let Err(error) = saved {
+                display.note(&error.to_string());
+            }
+            outcome.failed.push(failure);
+            if options.fail_fast {
+                return Ok(Taken::Stop);
+            }
+        }
+    }
+    Ok(Taken::Done)
 }
 
 /// Runs one trial; returns how it failed, if it did.

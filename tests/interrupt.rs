@@ -52,11 +52,16 @@ fn a_trial_ends_by_itself_when_its_runner_is_killed() {
 }
 
 #[test]
-fn two_runs_do_not_share_a_folder_of_results() {
+fn two_runs_share_a_study_and_each_trial_is_in_the_hands_of_one() {
     let study = endless();
     let first = study.start();
     study.wait_until_trains("slow-s1");
-    study.spillbench("run", &[]).expect(1, &["another run is using results/small", "--results"]);
+    let told = [
+        "finished before: quick-",
+        "in the hands of another run: slow-",
+        "1 trial is in the hands of another run",
+    ];
+    study.spillbench("run", &[]).expect(6, &told);
     study.spillbench("run", &["--timeout=1", "--fail-fast", "--results=others"]).expect(100, &[]);
     first.signal("INT");
     first.end().expect(130, &[]);

@@ -247,3 +247,42 @@ fn results_agree_with_the_baseline_saved_of_them_and_not_with_a_better_one() {
     assert!(verdicts.contains("fail         baseline.memory"), "{verdicts}");
     assert!(verdicts.contains("pass         baseline.direct"), "{verdicts}");
 }
+
+#[test]
+fn a_finished_trial_that_was_changed_is_neither_finished_before_nor_reported() {
+    let study = Study::new(&[SMALL, TWO_ARMS]);
+    study.spillbench("run", &[]).expect(0, &[]);
+    let path = study.trials()["direct-s1"].join("resolved.yaml");
+    let other = fs::read_to_string(&path).expect("a trial").replace("queue_depth: 32", "queue_depth: 31");
+    fs::write(&path, other).expect("written");
+    let told =
+        ["resolved.yaml is of another trial: storage.queue_depth is 31 there, and 32 here", "move the"];
+    for command in ["run", "report", "check"] {
+        study.spillbench(command, &[]).expect(1, &told);
+    }
+    fs::remove_file(&path).expect("removed");
+    for command in ["run", "report"] {
+        study.spillbench(command, &[]).expect(1, &["resolved.yaml is missing; move the trial's folder away"]);
+    }
+}
+
+#[test]
+fn results_under_names_of_the_first_versions_are_used_for_exactly_their_trial() {
+    let study = Study::new(&[SMALL, TWO_ARMS]);
+    study.spillbench("run", &[]).expect(0, &[]);
+    let folder = study.trials()["direct-s1"].clone();
+    let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+    let parts: Vec<&str> = name.split('-').collect();
+    let short = folder.with_file_name(format!("direct-{}-{}-s1", &parts[1][..8], &parts[2][..4]));
+    fs::rename(&folder, &short).expect("renamed");
+    study.spillbench("run", &[]).expect(0, &["[2/2] finished before: direct-"]);
+    study.spillbench("report", &[]).expect(0, &[]);
+    // Another trial of the same short name.
+    let path = short.join("resolved.yaml");
+    let other = fs::read_to_string(&path).expect("a trial").replace("queue_depth: 32", "queue_depth: 31");
+    fs::write(&path, &other).expect("written");
+    let said = study.spillbench("run", &[]).expect(0, &[]).stderr;
+    assert!(!said.contains("finished before: direct"), "{said}");
+    assert!(folder.join("summary.json").exists());
+    assert_eq!(fs::read_to_string(&path).expect("left alone"), other);
+}

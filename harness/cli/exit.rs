@@ -19,6 +19,8 @@ pub enum Exit {
     Nothing,
     /// A check could not be decided.
     Inconclusive,
+    /// Some trial is in the hands of another run.
+    Elsewhere,
     /// Some trial failed.
     TrialFailed,
     /// The user interrupted.
@@ -36,6 +38,7 @@ impl From<Exit> for ExitCode {
             Exit::CheckFailed => 3,
             Exit::Nothing => 4,
             Exit::Inconclusive => 5,
+            Exit::Elsewhere => 6,
             Exit::TrialFailed => 100,
             Exit::Interrupted => 130,
             Exit::Unread => CLOSED_PIPE,

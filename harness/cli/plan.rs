@@ -1,5 +1,7 @@
 //! `spillbench plan`: what a scenario would do and cost.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use spillbench_runner::TrialFolder;
 use spillbench_schedule::{Plan, Policy, Rank, plan::Traffic, strategy::Order};
@@ -31,17 +33,17 @@ pub fn plan(arguments: &PlanArguments) -> Result<Exit, Failure> {
     let folder = arguments.study.folder(&study);
     let mut refused = 0;
     // Seeds change nothing that is planned but by the rates that a trial which goes on keeps.
-    let mut seen = Vec::new();
+    let mut seen: BTreeMap<String, Vec<PlannedWith>> = BTreeMap::new();
     for trial in &study.trials {
         // For a machine that is named, what was begun on this one does not matter.
-        let place = TrialFolder::at(folder.join(trial.id()));
+        let place = TrialFolder::of(&folder, trial);
         let place = named.is_none().then_some(&place);
         let with = machine::rates(trial, place, machine.as_ref(), cores)?;
-        let seen_as = (trial.label(), with.clone());
-        if seen.contains(&seen_as) {
+        let alike = seen.entry(trial.label()).or_default();
+        if alike.contains(&with) {
             continue;
         }
-        seen.push(seen_as);
+        alike.push(with.clone());
         match spillbench_engine::open_plan_on(trial, &with.rates, cores) {
             Ok(plan) => {
                 let traffic = plan.traffic_within(trial.config.storage.mode, COUNTED_OPERATIONS);

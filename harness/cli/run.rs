@@ -1,6 +1,6 @@
 //! `spillbench run`: the trials that are not finished, then the report.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::Context;
 use serde_json::json;
@@ -58,8 +58,19 @@ pub fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         };
         exit = if try_line(format_args!("{told}")) { Exit::Fine } else { Exit::Unread };
     }
+    if outcome.elsewhere > 0 {
+        let trials = if outcome.elsewhere == 1 { "trial is" } else { "trials are" };
+        eprintln!(
+            "{} {trials} in the hands of another run; run the same command again when it has ended",
+            outcome.elsewhere
+        );
+    }
     // A reader that went away, as of `spillbench run … | head`, does not hide that a trial failed.
-    Ok(if outcome.failed.is_empty() { exit } else { Exit::TrialFailed })
+    Ok(match (outcome.failed.is_empty(), outcome.elsewhere) {
+        (false, _) => Exit::TrialFailed,
+        (true, 0) => exit,
+        (true, _) => Exit::Elsewhere,
+    })
 }
 
 /// What a trial is planned with here.
@@ -100,24 +111,24 @@ fn refuse_what_cannot_run(
 ) -> Result<(), Failure> {
     let folder = arguments.study.folder(study);
     // Seeds change nothing that is planned but by the rates that a trial which goes on keeps.
-    let mut seen: Vec<(String, Rates)> = Vec::new();
+    let mut seen: BTreeMap<String, Vec<Rates>> = BTreeMap::new();
     let mut loaded: Vec<&DataConfig> = Vec::new();
     let mut refusals = Vec::new();
     for trial in &study.trials {
-        let place = TrialFolder::at(folder.join(trial.id()));
-        if place.result().is_some() {
+        let place = TrialFolder::of(&folder, trial);
+        if place.finished(trial)?.is_some() {
             continue;
         }
         let rates = rates(trial, &place, arguments, machine)?;
-        let seen_as = (trial.label(), rates);
-        if seen.contains(&seen_as) {
+        let label = trial.label();
+        let alike = seen.entry(label.clone()).or_default();
+        if alike.contains(&rates) {
             continue;
         }
-        let (label, rates) = &seen_as;
-        let plan = spillbench_engine::open_plan(trial, rates);
+        let plan = spillbench_engine::open_plan(trial, &rates);
         let checked = plan.and_then(|plan| spillbench_engine::check_space(trial, &plan, &place.state(trial)));
         refusals.extend(checked.err().map(|error| format!("{label}: {error}")));
-        seen.push(seen_as);
+        alike.push(rates);
         let config = &trial.config;
         // What is generated cannot be missing.
         if config.data.source == DataSource::Mnist && !loaded.contains(&&config.data) {

@@ -12,7 +12,7 @@ use anyhow::Context;
 use spillbench_data::DataLocations;
 use spillbench_engine::{EngineError, Environment, Opened, Progress};
 use spillbench_runner::{ChildLine, TrialFolder, stop_within, watch_parent, write_atomically};
-use spillbench_schema::{Trial, TrialResult, summary::Manifest};
+use spillbench_schema::{Trial, TrialResult, config::StorageMode, summary::Manifest};
 
 use crate::exit::{Exit, Failure};
 
@@ -38,11 +38,16 @@ pub fn trial(folder: &Path) -> Result<Exit, Failure> {
         let Progress { step, steps, loss } = progress;
         say(&ChildLine { step, steps, loss, resumed: false });
     };
+    let state = if trial.config.storage.mode == StorageMode::Memory {
+        place.state(&trial)
+    } else {
+        place.own_state(&trial)?
+    };
     let trained = spillbench_engine::train(
         &trial,
         Environment {
             rates: &place.rates()?,
-            state_dir: &place.state(&trial),
+            state_dir: &state,
             locations: &DataLocations::from_env(),
             events: &mut events,
             progress: &mut progress,

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use plotters::drawing::DrawingAreaErrorKind;
 use polars::error::PolarsError;
+use spillbench_schema::trial::ResolvedError;
 
 /// Why a report could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,25 @@ pub enum ReportError {
         expected: &'static str,
         /// Where and why reading stopped.
         source: serde_json::Error,
+    },
+    /// A folder has a trial's name, and another trial's results.
+    #[error(
+        "{} is of another trial: {difference}; it was changed, so move the trial's folder away and run the scenario again",
+        path.display()
+    )]
+    OtherTrial {
+        /// Its `resolved.yaml`.
+        path: PathBuf,
+        /// The first difference.
+        difference: String,
+    },
+    /// A finished trial's folder does not say of which trial it is.
+    #[error("{} is {cause}; move the trial's folder away and run the scenario again", path.display())]
+    Unresolved {
+        /// Its `resolved.yaml`.
+        path: PathBuf,
+        /// Why not.
+        cause: ResolvedError,
     },
     /// Two tables did not fit together; a bug.
     #[error("a table could not be made: {0}")]

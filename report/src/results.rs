@@ -1,6 +1,7 @@
 //! Reads a study's folder. Nothing but this module touches what runs have written.
 
 use std::{
+    collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use spillbench_schema::{
     Divergence, Event, Machine, Study, Summary, Trial, TrialResult,
     summary::{Failure, Manifest},
+    trial::{Kept, RESOLVED, ResolvedError},
 };
 
 use crate::error::ReportError;
@@ -69,12 +71,13 @@ impl Results {
     pub fn load(study_dir: &Path, study: Study) -> Result<Self, ReportError> {
         let (mut runs, mut diverged, mut unfinished) = (Vec::new(), Vec::new(), Vec::new());
         for trial in study.trials.clone() {
-            let folder = study_dir.join(trial.id());
+            let folder = trial.folder_in(study_dir);
             let Some(result) = optional(read_json(&folder.join("summary.json"), "summary"))? else {
                 let failure = optional(read_json(&folder.join("failure.json"), "failure"))?;
                 unfinished.push(Unfinished { trial, failure });
                 continue;
             };
+            check_is_of(&trial, &folder)?;
             let summary = match result {
                 TrialResult::Finished(summary) => *summary,
                 TrialResult::Diverged(divergence) => {
@@ -95,11 +98,14 @@ impl Results {
     /// The finished trials by configuration, in the study's order; never an empty group.
     pub fn configurations(&self) -> Vec<Configuration<'_>> {
         let mut found: Vec<Configuration<'_>> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for run in &self.runs {
             let label = run.trial.label();
-            match found.iter_mut().find(|configuration| configuration.label == label) {
-                Some(configuration) => configuration.runs.push(run),
-                None => found.push(Configuration { label, runs: vec![run] }),
+            if let Some(place) = places.get(&label) {
+                found[*place].runs.push(run);
+            } else {
+                places.insert(label.clone(), found.len());
+                found.push(Configuration { label, runs: vec![run] });
             }
         }
         found
@@ -130,6 +136,17 @@ impl Configuration<'_> {
     /// The trial of its first seed: all that is said of it but the seed holds for the others.
     pub fn trial(&self) -> &Trial {
         &self.runs[0].trial
+    }
+}
+
+/// That what a folder holds is of this trial, and of no other that has its name.
+fn check_is_of(trial: &Trial, folder: &Path) -> Result<(), ReportError> {
+    let path = folder.join(RESOLVED);
+    match trial.compare_with(folder) {
+        Ok(Kept::Same) => Ok(()),
+        Ok(Kept::Other(difference)) => Err(ReportError::OtherTrial { path, difference }),
+        Ok(Kept::Nothing) => Err(ReportError::Unresolved { path, cause: ResolvedError::Missing }),
+        Err(cause) => Err(ReportError::Unresolved { path, cause }),
     }
 }
 

@@ -64,6 +64,16 @@ impl Display {
         self.say(&format!("finished before: {id}"), &json!({ "reason": "trial-skipped", "trial_id": id }));
     }
 
+    /// Another run has a trial.
+    pub fn elsewhere(&mut self, trial: &Trial) {
+        self.number += 1;
+        let id = trial.id();
+        self.say(
+            &format!("in the hands of another run: {id}"),
+            &json!({ "reason": "trial-elsewhere", "trial_id": id }),
+        );
+    }
+
     /// A trial starts.
     pub fn started(&mut self, trial: &Trial) {
         self.number += 1;

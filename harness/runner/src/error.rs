@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use spillbench_schema::trial::ResolvedError;
 use thiserror::Error;
 
 /// Why a study cannot be run.
@@ -17,11 +18,24 @@ pub enum RunnerError {
         /// Why it failed.
         cause: io::Error,
     },
-    /// Another run holds the study's folder.
-    #[error("another run is using {}; wait for it, or use another folder with --results", path.display())]
-    InUse {
-        /// The study's folder.
+    /// A folder has the trial's name, and another trial's results.
+    #[error(
+        "{} is of another trial: {difference}; it was changed, so move the folder away and run again",
+        path.display()
+    )]
+    OtherTrial {
+        /// Its `resolved.yaml`.
         path: PathBuf,
+        /// The first difference.
+        difference: String,
+    },
+    /// A finished trial's folder does not say of which trial it is.
+    #[error("{} is {cause}; move the trial's folder away and run again", path.display())]
+    Unresolved {
+        /// Its `resolved.yaml`.
+        path: PathBuf,
+        /// Why not.
+        cause: ResolvedError,
     },
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]

@@ -1,27 +1,33 @@
 //! The folders of results: one a study, one a trial, each file written whole or not at all.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use spillbench_schema::{Prediction, Rates, Study, Trial, TrialResult, summary::Failure};
+use spillbench_lock::Lock;
+use spillbench_schema::{
+    Prediction, Rates, Study, Trial, TrialResult,
+    summary::Failure,
+    trial::{Kept, RESOLVED, ResolvedError},
+};
 
-use crate::{RunnerError, error::Context};
+use crate::{RunnerError, error::Context, scratch::Scratch};
 
-/// The trial with every default filled, in its folder: the last thing written before its process starts.
-const RESOLVED: &str = "resolved.yaml";
+/// The locks of a study's trials. They are beside the trials' folders, which are removed and made again.
+const LOCKS: &str = ".locks";
+
+/// What the name of a folder ends in while it is removed.
+const REMOVED: &str = ".removed";
 
 /// What it was planned with.
 const RATES: &str = "rates.json";
 
-/// `results/<scenario>`, held by one run at a time.
+/// `results/<scenario>`, which any number of runs may use: each trial is held by one of them at a time.
 pub struct StudyFolder {
     path: PathBuf,
-    /// Held as long as this value lives; the system lets go of it whatever happens to the process.
-    _lock: File,
 }
 
 /// `results/<scenario>/<trial-id>`.
@@ -31,27 +37,30 @@ pub struct TrialFolder {
 }
 
 impl StudyFolder {
-    /// Makes and locks the folder of a study, and saves the study in it.
+    /// Makes the folder of a study, and saves the study in it.
     ///
     /// # Errors
-    /// It cannot be written, or another run uses it.
+    /// It cannot be written.
     pub fn open(results: &Path, study: &Study) -> Result<Self, RunnerError> {
         let path = results.join(&study.name);
-        fs::create_dir_all(&path).context("create", &path)?;
-        let lock_path = path.join(".lock");
-        let lock = File::create(&lock_path).context("create", &lock_path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunnerError::InUse { path }),
-            Err(TryLockError::Error(cause)) => return Err(cause).context("lock", &lock_path),
-        }
+        let locks = path.join(LOCKS);
+        fs::create_dir_all(&locks).context("create", &locks)?;
         write_json(&path.join("study.json"), study)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path })
     }
 
     /// The folder of a trial.
     pub fn trial(&self, trial: &Trial) -> TrialFolder {
-        TrialFolder { path: self.path.join(trial.id()) }
+        TrialFolder::of(&self.path, trial)
+    }
+
+    /// Holds a trial against other runs, as long as the lock lives; `None` if another run has it.
+    ///
+    /// # Errors
+    /// The lock can be neither created nor taken.
+    pub fn lock(&self, trial: &Trial) -> Result<Option<Lock>, RunnerError> {
+        let path = self.path.join(LOCKS).join(trial.id());
+        Lock::take(&path).context("lock", &path)
     }
 }
 
@@ -66,32 +75,60 @@ impl TrialFolder {
         &self.path
     }
 
-    /// Where a trial's extents lie: where it says, else in its folder.
+    /// The folder of a trial, within its study's.
+    pub fn of(study: &Path, trial: &Trial) -> Self {
+        Self { path: trial.folder_in(study) }
+    }
+
+    /// Where a trial's extents lie: in a folder of its own on the disk that it says, else in its folder.
     pub fn state(&self, trial: &Trial) -> PathBuf {
         match &trial.config.storage.dir {
-            Some(dir) => dir.join(trial.id()),
+            Some(dir) => Scratch::of(&self.path, &trial.scenario).find(dir),
             None => self.path.join("state"),
         }
     }
 
-    /// Removes a trial's extents, and with them its last generation.
+    /// Makes the place of a trial's extents its own, before anything is written there.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn own_state(&self, trial: &Trial) -> Result<PathBuf, RunnerError> {
+        match &trial.config.storage.dir {
+            Some(dir) => Scratch::of(&self.path, &trial.scenario).own(dir),
+            None => Ok(self.path.join("state")),
+        }
+    }
+
+    /// Removes a trial's extents, and with them its last generation. The trial is held by this run.
     ///
     /// # Errors
     /// They cannot be removed.
     pub fn remove_state(&self, trial: &Trial) -> Result<(), RunnerError> {
         let state = self.state(trial);
-        // Renamed first: a removal that is cut off must not leave a part that looks like a state.
-        let doomed = state.with_extension("removed");
-        let absent_or = |done: io::Result<()>, what: &Path| match done {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", what),
-            _ => Ok(()),
-        };
-        absent_or(fs::remove_dir_all(&doomed), &doomed)?;
-        absent_or(fs::rename(&state, &doomed), &state)?;
-        absent_or(fs::remove_dir_all(&doomed), &doomed)
+        remove_whole(&state)?;
+        if let (Some(_), Some(study)) = (&trial.config.storage.dir, state.parent()) {
+            // Fails where other trials have their extents beside it.
+            let _ = fs::remove_dir(study);
+        }
+        Ok(())
     }
 
-    /// The result, if the trial has one: it finished, or it diverged.
+    /// The result, if the trial has one and the folder holds exactly this trial.
+    ///
+    /// # Errors
+    /// It holds another one, or does not say which.
+    pub fn finished(&self, trial: &Trial) -> Result<Option<TrialResult>, RunnerError> {
+        let Some(result) = self.result() else { return Ok(None) };
+        let path = self.path.join(RESOLVED);
+        match trial.compare_with(&self.path) {
+            Ok(Kept::Same) => Ok(Some(result)),
+            Ok(Kept::Other(difference)) => Err(RunnerError::OtherTrial { path, difference }),
+            Ok(Kept::Nothing) => Err(RunnerError::Unresolved { path, cause: ResolvedError::Missing }),
+            Err(cause) => Err(RunnerError::Unresolved { path, cause }),
+        }
+    }
+
+    /// The result, if a trial has one here: it finished, or it diverged.
     pub fn result(&self) -> Option<TrialResult> {
         let text = fs::read(self.path.join("summary.json")).ok()?;
         serde_json::from_slice(&text).ok()
@@ -113,6 +150,9 @@ impl TrialFolder {
         if !fresh && self.rates_to_go_on_with(trial)?.is_some() {
             self.remove_failure()?;
             return Ok(false);
+        }
+        if let Ok(Kept::Other(difference)) = trial.compare_with(&self.path) {
+            return Err(RunnerError::OtherTrial { path: self.path.join(RESOLVED), difference });
         }
         self.remove_state(trial)?;
         match fs::remove_dir_all(&self.path) {
@@ -136,7 +176,7 @@ impl TrialFolder {
     pub fn rates_to_go_on_with(&self, trial: &Trial) -> Result<Option<Rates>, RunnerError> {
         let resumable = trial.config.storage.generations.is_some()
             && self.state(trial).exists()
-            && fs::read(self.path.join(RESOLVED)).is_ok_and(|text| text == trial.resolved_yaml().as_bytes());
+            && matches!(trial.compare_with(&self.path), Ok(Kept::Same));
         resumable.then(|| self.rates()).transpose()
     }
 
@@ -189,7 +229,21 @@ impl TrialFolder {
     }
 }
 
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), RunnerError> {
+/// Removes a folder with all that is in it, if it is there. A removal that is cut off leaves no part under its name.
+pub(crate) fn remove_whole(path: &Path) -> Result<(), RunnerError> {
+    let mut doomed = path.as_os_str().to_owned();
+    doomed.push(REMOVED);
+    let doomed = PathBuf::from(doomed);
+    let absent_or = |done: io::Result<()>, path: &Path| match done {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause).context("remove", path),
+        _ => Ok(()),
+    };
+    absent_or(fs::remove_dir_all(&doomed), &doomed)?;
+    absent_or(fs::rename(path, &doomed), path)?;
+    absent_or(fs::remove_dir_all(&doomed), &doomed)
+}
+
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), RunnerError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(io::Error::from).context("write", path)?;
     text.push(b'\n');
     write_atomically(path, &text)

@@ -12,6 +12,7 @@ mod error;
 mod folder;
 mod job;
 mod program;
+mod scratch;
 mod signal;
 mod study;
 

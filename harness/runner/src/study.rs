@@ -57,6 +57,8 @@ pub struct Outcome {
     pub diverged: usize,
     /// Failed, with what they said.
     pub failed: Vec<Failure>,
+    /// In another run's hands.
+    pub elsewhere: usize,
     /// The user interrupted.
     pub interrupted: bool,
 }
@@ -99,45 +101,88 @@ pub fn run(
     let job = Job::control().map_err(RunnerError::Signals)?;
     let folder = StudyFolder::open(&options.results, study)?;
     let mut outcome = Outcome::default();
+    let mut held = Vec::new();
     for trial in &study.trials {
-        let place = folder.trial(trial);
-        let before = place.result();
-        let diverged_before = matches!(before, Some(TrialResult::Diverged(_)));
-        if before.is_some() && !(diverged_before && options.fresh) {
-            // The run that finished it may have been killed before it removed them.
-            place.remove_state(trial)?;
-            if diverged_before {
-                outcome.diverged += 1;
-                display.diverged_before(trial);
-            } else {
-                outcome.skipped += 1;
-                display.skipped(trial);
-            }
-            continue;
+        match take(trial, &folder, options, (interrupt, &job), display, &mut outcome)? {
+            Taken::Held => held.push(trial),
+            Taken::Stop => break,
+            Taken::Done => {}
         }
-        match run_trial(trial, &place, options, (interrupt, &job), display)? {
-            None if interrupt.is_set() => {
-                outcome.interrupted = true;
-                break;
-            }
-            None if matches!(place.result(), Some(TrialResult::Diverged(_))) => outcome.diverged += 1,
-            None => outcome.finished += 1,
-            Some(failure) => {
-                // On a full disk not even this can be written; the user is told all the same.
-                let saved = place.fail(&failure);
-                display.failed(trial, &failure);
-                if let Err(error) = saved {
-                    display.note(&error.to_string());
+    }
+    // Their runs may have finished them meanwhile, or ended.
+    let goes_on = !outcome.interrupted && (!options.fail_fast || outcome.failed.is_empty());
+    if goes_on {
+        for trial in held {
+            match take(trial, &folder, options, (interrupt, &job), display, &mut outcome)? {
+                Taken::Held => {
+                    outcome.elsewhere += 1;
+                    display.elsewhere(trial);
                 }
-                outcome.failed.push(failure);
-                if options.fail_fast {
-                    break;
-                }
+                Taken::Stop => break,
+                Taken::Done => {}
             }
         }
     }
     display.done();
     Ok(outcome)
+}
+
+/// What a run has done about a trial.
+enum Taken {
+    /// All there is to do.
+    Done,
+    /// Nothing: another run has it.
+    Held,
+    /// No other trial is to be started.
+    Stop,
+}
+
+/// Runs a trial that is not finished, unless another run has it.
+fn take(
+    trial: &Trial,
+    folder: &StudyFolder,
+    options: &Options<'_>,
+    (interrupt, job): (&Interrupt, &Job),
+    display: &mut Display,
+    outcome: &mut Outcome,
+) -> Result<Taken, RunnerError> {
+    let Some(_lock) = folder.lock(trial)? else { return Ok(Taken::Held) };
+    let place = folder.trial(trial);
+    let before = place.finished(trial)?;
+    let diverged_before = matches!(before, Some(TrialResult::Diverged(_)));
+    if before.is_some() && !(diverged_before && options.fresh) {
+        // The run that finished it may have been killed before it removed them.
+        place.remove_state(trial)?;
+        if diverged_before {
+            outcome.diverged += 1;
+            display.diverged_before(trial);
+        } else {
+            outcome.skipped += 1;
+            display.skipped(trial);
+        }
+        return Ok(Taken::Done);
+    }
+    match run_trial(trial, &place, options, (interrupt, job), display)? {
+        None if interrupt.is_set() => {
+            outcome.interrupted = true;
+            return Ok(Taken::Stop);
+        }
+        None if matches!(place.result(), Some(TrialResult::Diverged(_))) => outcome.diverged += 1,
+        None => outcome.finished += 1,
+        Some(failure) => {
+            // On a full disk not even this can be written; the user is told all the same.
+            let saved = place.fail(&failure);
+            display.failed(trial, &failure);
+            if let Err(error) = saved {
+                display.note(&error.to_string());
+            }
+            outcome.failed.push(failure);
+            if options.fail_fast {
+                return Ok(Taken::Stop);
+            }
+        }
+    }
+    Ok(Taken::Done)
 }
 
 /// Runs one trial; returns how it failed, if it did.

@@ -385,7 +385,7 @@ fn what_is_wrong_with_arms_and_matrix_is_told() {
         "the same value written twice",
         &[("  seeds: 5", "    train.optimizer.sgd.learning_rate: [1, 1.0]\n  seeds: [1]")],
         &[
-            "s.yaml:24:1: `single (learning_rate=1)` and `single (learning_rate=1.0)` are the same trial, single-a07c059a-e026-s1; remove one",
+            "s.yaml:24:1: `single (learning_rate=1)` and `single (learning_rate=1.0)` are the same trial, single-a07c059a07f64705-e02606fb8ba97b4c-s1; remove one",
         ],
     );
     check(

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use spillbench_lock::Hold;
+
 use crate::block::Block;
 use crate::{ALIGNMENT, StorageError, filesystem};
 
@@ -21,6 +23,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct ExtentFile {
     pub file: Arc<File>,
     pub path: PathBuf,
+    /// Keeps other stores out.
+    hold: Option<Arc<Hold>>,
 }
 
 /// How a file is opened; tests put a refusal here.
@@ -60,9 +64,9 @@ impl ExtentFile {
         let file = Self {
             file: Arc::new(opener(&options, path).map_err(|error| open_error(path, error))?),
             path: path.to_owned(),
+            hold: None,
         };
-        file.lock()?;
-        Ok(file)
+        file.lock()
     }
 
     /// Opens `path`, or makes it, for I/O through the page cache. What is in it stays.
@@ -72,9 +76,9 @@ impl ExtentFile {
         let file = Self {
             file: Arc::new(open(&options, path).map_err(|error| open_error(path, error))?),
             path: path.to_owned(),
+            hold: None,
         };
-        file.lock()?;
-        Ok(file)
+        file.lock()
     }
 
     /// That the file holds at least `bytes`.
@@ -105,17 +109,16 @@ impl ExtentFile {
     /// Keeps other stores out until the file is closed. A process that was killed closes its file only when the
     /// kernel has finished the requests it had in flight, which may be after its parent has seen it end: waiting for
     /// the lock keeps those late writes from landing on ours.
-    fn lock(&self) -> Result<(), StorageError> {
+    fn lock(mut self) -> Result<Self, StorageError> {
         let start = Instant::now();
         loop {
-            match self.file.try_lock() {
-                Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
-                Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: self.path.clone() }),
-                // A file system without locks: two stores in one folder are then not found.
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                    return Ok(());
+            match spillbench_lock::hold(&self.file, &self.path) {
+                Ok(hold) => {
+                    self.hold = Some(Arc::new(hold));
+                    return Ok(self);
                 }
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StorageError::InUse { path: self.path }),
                 Err(TryLockError::Error(error)) => return Err(self.failed("lock", error)),
             }
         }

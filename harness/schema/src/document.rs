@@ -2,6 +2,7 @@
 //!
 //! This is the only module that reads files. Precedence, strongest first: flags, the file, the files it extends.
 
+mod encoding;
 mod load;
 mod merge;
 mod node;

@@ -22,6 +22,7 @@ mod shape;
 mod structure;
 pub mod study;
 pub mod summary;
+pub mod text;
 pub mod trial;
 pub mod units;
 

@@ -8,6 +8,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::text::{seen, spelled, unseen_in};
+
 /// A text that places point into.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
@@ -46,9 +48,10 @@ impl Place {
     fn excerpt(&self) -> Option<String> {
         let Self::File { source, line, column } = self else { return None };
         let text = source.text.lines().nth(line - 1)?;
+        let before: String = text.chars().take(column - 1).collect();
         // Tabs stay tabs, so that the caret lines up whatever their width.
-        let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
-        Some(format!("{line:>5} | {text}\n      | {indent}^"))
+        let indent: String = spelled(&before).chars().map(|c| if c == '\t' { c } else { ' ' }).collect();
+        Some(format!("{line:>5} | {}\n      | {indent}^", spelled(text)))
     }
 }
 
@@ -89,7 +92,7 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.message)
+        write!(f, "{}: {}", spelled(&self.place.to_string()), spelled(&self.message))
     }
 }
 
@@ -154,10 +157,13 @@ pub(crate) fn nearest<'a>(written: &str, valid: impl IntoIterator<Item = &'a str
 
 /// `; did you mean `x`? Valid: a, b, x`, as the end of a message about an unknown name.
 pub(crate) fn suggestion(written: &str, valid: &[&str]) -> String {
-    let mut text = match nearest(written, valid.iter().copied()) {
+    let mut text = match nearest(&seen(written), valid.iter().copied()) {
         Some(name) => format!("; did you mean `{name}`?"),
         None => ";".to_owned(),
     };
+    if let Some(characters) = unseen_in(written) {
+        let _ = write!(text, " it contains {characters};");
+    }
     if valid.is_empty() {
         text.push_str(" there are none");
     } else {
@@ -195,5 +201,17 @@ mod tests {
             "; did you mean `epochs`? valid: epochs, steps"
         );
         assert_eq!(suggestion("zzz", &["epochs", "steps"]), "; valid: epochs, steps");
+    }
+
+    #[test]
+    fn a_character_that_cannot_be_seen_is_told_by_its_number() {
+        let told = suggestion("ep\u{200b}ochs", &["epochs", "steps"]);
+        assert_eq!(told, "; did you mean `epochs`? it contains U+200B; valid: epochs, steps");
+        let source = Arc::new(Source { path: "a.yaml".into(), text: "a\u{a0}b\u{1b}: 1\n".into() });
+        let problem = Problem::new(&Place::File { source, line: 1, column: 4 }, "no \u{202e} here");
+        assert_eq!(
+            Problems::from(problem).to_string(),
+            "a.yaml:1:4: no <U+202E> here\n    1 | a<U+00A0>b<U+001B>: 1\n      |           ^"
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Document,
+    encoding::decode,
     merge::{Assignment, overlay},
     node::{Content, Node},
     parse::{Origin, parse},
@@ -38,7 +39,11 @@ impl Document {
     /// # Errors
     /// As [`Document::load`].
     pub fn from_text(path: &Path, text: &str, sets: &[String]) -> Result<Self, Problems> {
-        Self::from_source(&Arc::new(Source { path: path.to_owned(), text: text.to_owned() }), sets)
+        let source = |text| Arc::new(Source { path: path.to_owned(), text });
+        let decoded = decode(text.as_bytes()).map(source).map_err(|message| {
+            Problem::new(&Place::File { source: source(String::new()), line: 1, column: 1 }, message)
+        })?;
+        Self::from_source(&decoded, sets)
     }
 
     fn from_source(source: &Arc<Source>, sets: &[String]) -> Result<Self, Problems> {
@@ -100,10 +105,8 @@ impl Document {
 }
 
 fn read(path: &Path) -> Result<Arc<Source>, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Arc::new(Source { path: path.to_owned(), text })),
-        Err(error) => Err(format!("cannot read this file: {error}")),
-    }
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read this file: {error}"))?;
+    Ok(Arc::new(Source { path: path.to_owned(), text: decode(&bytes)? }))
 }
 
 /// The tree of a file laid over that of the file it extends.

@@ -1,11 +1,11 @@
 //! YAML text to a located tree: values by `serde_yaml`, places by a second pass with `saphyr-parser`.
 
-use std::{collections::HashMap, fmt, iter::Peekable, sync::Arc};
+use std::{cell::Cell, collections::HashMap, fmt, iter::Peekable, sync::Arc};
 
 use saphyr_parser::{Event, Parser, Span, StrInput, Tag};
 use serde::{
-    Deserialize, Deserializer,
-    de::{EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor},
+    Deserializer,
+    de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
 use super::node::{Content, Entry, Node, Scalar};
@@ -32,7 +32,11 @@ impl Origin {
 /// Reads one YAML document. Duplicate keys, merge keys and tags become `problems` and the tree is still given;
 /// text that is not YAML is an error.
 pub(super) fn parse(text: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
-    let value: Untyped = serde_yaml::from_str(text).map_err(|error| syntax(&error, origin))?;
+    bounded(text, origin)?;
+    let values = Cell::new(0);
+    let value = UntypedVisitor(&values)
+        .deserialize(serde_yaml::Deserializer::from_str(text))
+        .map_err(|error| syntax(&error, origin))?;
     let mut builder = Builder {
         events: Parser::new_from_str(text).peekable(),
         origin,
@@ -41,6 +45,28 @@ pub(super) fn parse(text: &str, origin: &Origin, problems: &mut Vec<Problem>) ->
         last: origin.place(1, 1),
     };
     builder.document(value)
+}
+
+/// Brackets nested deeper than any scenario's. libyaml takes time that grows with the square of their depth.
+const DEEPEST: usize = 1000;
+
+/// Refuses text that would take long to be refused.
+fn bounded(text: &str, origin: &Origin) -> Result<(), Problem> {
+    let mut depth = 0_usize;
+    for (index, line) in text.lines().enumerate() {
+        for (column, letter) in line.chars().enumerate() {
+            match letter {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEEPEST {
+                let message = format!("more than {DEEPEST} brackets are open here; close them");
+                return Err(Problem::new(&origin.place(index + 1, column + 1), message));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn syntax(error: &serde_yaml::Error, origin: &Origin) -> Problem {
@@ -58,15 +84,27 @@ enum Untyped {
     Mapping(Vec<(Self, Self)>),
 }
 
-impl<'de> Deserialize<'de> for Untyped {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UntypedVisitor)
+/// More values than any scenario has. Aliases of aliases make billions of a few lines.
+const MOST_VALUES: usize = 1_000_000;
+
+/// Makes a value, and counts those made so far.
+#[derive(Clone, Copy)]
+struct UntypedVisitor<'c>(&'c Cell<usize>);
+
+impl<'de> DeserializeSeed<'de> for UntypedVisitor<'_> {
+    type Value = Untyped;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Untyped, D::Error> {
+        self.0.set(self.0.get() + 1);
+        if self.0.get() > MOST_VALUES {
+            let message = format!("it has more than {MOST_VALUES} values, repetitions by aliases included");
+            return Err(D::Error::custom(message));
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct UntypedVisitor;
-
-impl<'de> Visitor<'de> for UntypedVisitor {
+impl<'de> Visitor<'de> for UntypedVisitor<'_> {
     type Value = Untyped;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +120,7 @@ impl<'de> Visitor<'de> for UntypedVisitor {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Untyped, D::Error> {
-        Untyped::deserialize(deserializer)
+        DeserializeSeed::deserialize(self, deserializer)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Untyped, E> {
@@ -116,7 +154,7 @@ impl<'de> Visitor<'de> for UntypedVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Untyped, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
+        while let Some(item) = access.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Untyped::Sequence(items))
@@ -124,7 +162,7 @@ impl<'de> Visitor<'de> for UntypedVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Untyped, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
+        while let Some(entry) = access.next_entry_seed(self, self)? {
             entries.push(entry);
         }
         Ok(Untyped::Mapping(entries))
@@ -133,7 +171,7 @@ impl<'de> Visitor<'de> for UntypedVisitor {
     /// A tagged value: the tag itself is reported by the pass that has places.
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Untyped, A::Error> {
         let (_tag, content) = access.variant::<String>()?;
-        content.newtype_variant()
+        content.newtype_variant_seed(self)
     }
 }
 

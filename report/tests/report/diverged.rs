@@ -96,12 +96,11 @@ fn diverged_trials_are_equal_only_where_all_diverged_at_the_same_step() {
         );
         fixture.diverged(trial("two", "a", &[], 1, json!({})), 4);
         let trial = trial("two", "b", &[], 1, json!({}));
-        match second {
-            Some(step) => fixture.diverged(trial, step),
-            None => {
-                let summary = summary(&trial, 90.0);
-                fixture.finished(trial, summary, 0.1);
-            }
+        if let Some(step) = second {
+            fixture.diverged(trial, step);
+        } else {
+            let summary = summary(&trial, 90.0);
+            fixture.finished(trial, summary, 0.1);
         }
         fixture
     };

@@ -84,7 +84,8 @@ fn a_corrupt_data_file_is_told_with_its_path_and_offset() {
 fn results_that_cannot_be_written_are_told_with_their_path_and_remedy() {
     let study = Study::new(&[SMALL]);
     File::create(study.path("file")).expect("a file");
-    let told = ["cannot create file/results/small: Not a directory", "choose another folder with --results"];
+    let told =
+        ["cannot create file/results/small/.locks: Not a directory", "choose another folder with --results"];
     study.spillbench("run", &["--results", "file/results"]).expect(1, &told);
 }
 
@@ -135,9 +136,8 @@ fn a_reader_that_goes_away_ends_the_program_without_a_word() {
 
 #[test]
 fn a_reader_that_goes_away_hides_no_failed_trial() {
-    let diverges = "{ train: { optimizer: { sgd: { learning_rate: 1e38 } } } }";
-    for (arms, code) in
-        [("{ fine: {} }".to_owned(), 141), (format!("{{ fine: {{}}, diverges: {diverges} }}"), 141)]
+    let fails = "{ storage: { mode: direct, memory_budget: 64MiB, dir: /proc/self } }";
+    for (arms, code) in [("{ fine: {} }".to_owned(), 141), (format!("{{ fine: {{}}, fails: {fails} }}"), 100)]
     {
         for arguments in [&[][..], &["--json"]] {
             let study = Study::new(&[SMALL, &format!("\narms: {arms}\n")]);

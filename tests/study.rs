@@ -20,6 +20,14 @@ arms:
   last: { execution: { threads: 2 } }
 ";
 
+/// The middle trial fails: its extents have no place.
+const ONE_FAILS: &str = "
+arms:
+  first: {}
+  fails: { storage: { mode: direct, memory_budget: 64MiB, dir: /proc/self } }
+  last: { execution: { threads: 2 } }
+";
+
 #[test]
 fn a_run_prints_a_table_and_writes_a_page_that_needs_no_network() {
     let study = Study::new(&[SMALL, TWO_ARMS]);
@@ -80,9 +88,9 @@ fn a_diverged_trial_is_a_result_that_is_not_run_again() {
 
 #[test]
 fn with_fail_fast_the_first_failed_trial_is_the_last() {
-    let study = Study::new(&[SMALL, ONE_DIVERGES]);
-    study.spillbench("run", &["--fail-fast"]).expect(100, &["diverges seed 1 failed"]);
-    assert_eq!(study.trials().keys().collect::<Vec<_>>(), ["diverges-s1", "first-s1"]);
+    let study = Study::new(&[SMALL, ONE_FAILS]);
+    study.spillbench("run", &["--fail-fast"]).expect(100, &["fails seed 1 failed"]);
+    assert_eq!(study.trials().keys().collect::<Vec<_>>(), ["fails-s1", "first-s1"]);
 }
 
 #[test]
@@ -97,7 +105,7 @@ fn a_trial_that_takes_too_long_is_ended_and_the_next_one_run() {
 
 #[test]
 fn each_line_of_json_has_a_reason_and_a_version() {
-    let study = Study::new(&[SMALL, ONE_DIVERGES]);
+    let study = Study::new(&[SMALL, ONE_FAILS]);
     let reasons = |command: &str, code| -> Vec<String> {
         let ended = study.spillbench(command, &["--json"]).expect(code, &[]);
         let lines = ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a line is JSON"));
@@ -207,14 +215,14 @@ fn without_a_run_there_is_nothing_to_check() {
 fn a_report_without_a_finished_trial_says_so_and_lists_what_failed() {
     let study = Study::new(&[
         SMALL,
-        "arms: { diverges: { train: { optimizer: { sgd: { learning_rate: 1e38 } } } } }\n",
+        "arms: { fails: { storage: { mode: direct, memory_budget: 64MiB, dir: /proc/self } } }\n",
     ]);
-    study.spillbench("run", &[]).expect(100, &["training diverged"]);
+    study.spillbench("run", &[]).expect(100, &["cannot create"]);
     let told = ["no trial has finished in results/small; run again: spillbench run scenario.yaml"];
     let ended = study.spillbench("report", &[]).expect(4, &told);
     assert_eq!(ended.stdout, "report: results/small/report/index.html\n");
     let page = fs::read_to_string(study.path("results/small/report/report.md")).expect("a page");
-    assert!(page.contains("No trial has finished.") && page.contains("training diverged"), "{page}");
+    assert!(page.contains("No trial has finished.") && page.contains("cannot create"), "{page}");
     assert!(!page.contains("seed 0"), "{page}");
 }
 

@@ -9,7 +9,7 @@ pub const WIDTH: usize = 1 << 24;
 /// 16 bits.
 pub const LAYERS: usize = 10_000;
 /// Weights and biases of a network.
-pub const PARAMETERS: u64 = 1 << 48;
+pub const PARAMETERS: u64 = 1 << 53;
 /// Panels of a network: each has buffers, and a place in the store's table.
 pub const PANELS: u64 = 1 << 20;
 /// Samples of a mini-batch.

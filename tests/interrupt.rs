@@ -84,15 +84,3 @@ fn a_stopped_run_stops_its_trial_and_both_go_on_when_continued() {
     run.signal("INT");
     run.end().expect(130, &["interrupted"]);
 }
-
-#[test]
-fn a_trial_ends_by_itself_when_its_runner_is_killed_while_both_are_stopped() {
-    let study = endless();
-    let run = study.start();
-    study.wait_until_trains("slow-s1");
-    run.signal("TSTP");
-    eventually("the runner stops", || support::process_state(run.number()).as_deref() == Some("T"));
-    run.signal("KILL");
-    assert_eq!(run.end().code, None);
-    eventually("the trial ends", || study.children().is_empty());
-}

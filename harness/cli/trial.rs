@@ -2,9 +2,9 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{BufWriter, ErrorKind, Write},
+    io::{BufWriter, ErrorKind, Read, Write},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -17,7 +17,7 @@ use spillbench_schema::{Trial, TrialResult, config::StorageMode, summary::Manife
 use crate::exit::{Exit, Failure};
 
 pub fn trial(folder: &Path) -> Result<Exit, Failure> {
-    watch_parent();
+    watch_parent()?;
     stop_within(spillbench_engine::stopped_while).context("cannot catch signals")?;
     // Started through a handle, it would be listed under the handle's number; where it cannot be named, that stands.
     let _ = fs::write("/proc/self/comm", "spillbench");
@@ -106,8 +106,13 @@ fn write_manifest(folder: &Path, trial: &Trial, opened: Opened) -> Result<(), an
 
 /// The revision of the checkout that this program is run in, if it is one.
 fn git_revision() -> Option<String> {
-    let output =
-        Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output().ok()?;
-    let revision = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !revision.is_empty()).then_some(revision)
+    let mut command = Command::new("git");
+    command.args(["describe", "--always", "--dirty", "--abbrev=12"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut git = command.spawn().ok()?;
+    // Not by `output`, which panics where its pipes cannot be set to not block.
+    let mut revision = String::new();
+    let read = git.stdout.take()?.read_to_string(&mut revision);
+    let revision = revision.trim().to_owned();
+    (git.wait().ok()?.success() && read.is_ok() && !revision.is_empty()).then_some(revision)
 }

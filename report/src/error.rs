@@ -19,6 +19,18 @@ pub enum ReportError {
         /// The cause.
         source: io::Error,
     },
+    /// The system refuses the threads that join tables.
+    #[error(
+        "cannot start the {threads} threads that make the report: {cause}; raise the limit of processes and threads \
+         (ulimit -u, or pids.max of the control group), set POLARS_MAX_THREADS lower, or make it elsewhere with \
+         `spillbench report`"
+    )]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// Why.
+        cause: io::Error,
+    },
     /// A finished trial has lost its log.
     #[error(
         "{} is missing, and its trial has finished: put it back, or remove the trial's folder and run the scenario \

@@ -19,6 +19,7 @@ mod results;
 mod series;
 mod statistics;
 mod table;
+mod threads;
 mod verdict;
 mod write;
 

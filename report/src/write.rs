@@ -10,6 +10,7 @@ use crate::{
     page::{self, Content},
     results::Results,
     table::frames,
+    threads,
     verdict::Verdict,
 };
 
@@ -32,6 +33,7 @@ pub struct ReportPaths {
 /// # Errors
 /// If a file cannot be written.
 pub fn write(results: &Results, verdicts: &[Verdict], out_dir: &Path) -> Result<ReportPaths, ReportError> {
+    threads::check()?;
     let content = Content::of(results, verdicts)?;
     let (tables_dir, figures_dir) = (out_dir.join("tables"), out_dir.join("figures"));
     for (folder, endings) in [(&tables_dir, &["csv"][..]), (&figures_dir, &["svg", "png"])] {

@@ -63,6 +63,15 @@ pub enum DataError {
         /// Values of a sample.
         features: usize,
     },
+    /// The system refuses the threads that load.
+    #[error(
+        "cannot start the threads that load samples: {cause}; raise the limit of processes and threads (ulimit -u, or \
+         pids.max of the control group), or that of memory (ulimit -v)"
+    )]
+    Threads {
+        /// Why.
+        cause: String,
+    },
     /// `synthetic` was asked for images without classes.
     #[error("network.layers: the last layer has no units, so there is no class to draw; give it at least 1")]
     NoClasses,

@@ -48,7 +48,7 @@ pub fn load(config: &DataConfig, input: &[usize], classes: usize) -> Result<Data
 /// # Errors
 ///
 /// When the input's shape does not fit the data set, when more samples are asked for than it has, and when
-/// files are missing, unreadable or damaged.
+/// files are missing, unreadable or damaged; when the system refuses threads.
 pub fn load_from(
     config: &DataConfig,
     locations: &DataLocations,
@@ -61,11 +61,23 @@ pub fn load_from(
     if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
         return Err(DataError::TooLarge { samples: split.samples(), features });
     }
-    match config.source {
+    in_a_pool(|| match config.source {
         DataSource::Digits => Ok(digits::generate(&split)),
         DataSource::Mnist => mnist::load(&locations.candidates(config), &split),
         DataSource::Synthetic => synthetic::generate(&split, features, classes),
+    })
+}
+
+/// In the caller's pool of threads, else in one of its own: rayon starts a global one otherwise, and panics where the
+/// system refuses it.
+fn in_a_pool<T: Send>(load: impl FnOnce() -> Result<T, DataError> + Send) -> Result<T, DataError> {
+    if rayon::current_thread_index().is_some() {
+        return load();
     }
+    // Its threads have ended when it returns, and count for no limit any more.
+    let loaded =
+        rayon::ThreadPoolBuilder::new().build_scoped(rayon::ThreadBuilder::run, |pool| pool.install(load));
+    loaded.map_err(|cause| DataError::Threads { cause: cause.to_string() })?
 }
 
 /// Samples to train on, to validate with and to test on, without loading them.

@@ -92,10 +92,14 @@ pub enum EngineError {
         dir: PathBuf,
     },
     /// A thread or its pool cannot be made.
-    #[error("starting the threads of rank {rank}: {cause}")]
+    #[error(
+        "cannot start {threads} {}: {cause}; set execution.threads lower, or raise the limit of processes and threads \
+         (ulimit -u, or pids.max of the control group), or that of memory (ulimit -v)",
+        if *threads == 1 { "thread" } else { "threads" }
+    )]
     Threads {
-        /// Which.
-        rank: u16,
+        /// How many.
+        threads: usize,
         /// Why.
         cause: String,
     },

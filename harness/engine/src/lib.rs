@@ -25,6 +25,7 @@ mod reduction;
 mod residency;
 mod team;
 mod tensor;
+mod threads;
 mod trainer;
 mod transport;
 mod workspace;

@@ -14,14 +14,13 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use spillbench_schema::{
     Bytes, Machine,
     machine::{Compute, MACHINE_VERSION, Measured},
 };
 
 pub use self::speed::speed;
-use crate::{EngineError, machine::machine};
+use crate::{EngineError, machine::machine, threads};
 
 /// What is being measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +48,10 @@ pub fn probe(dir: &Path, bytes: u64, stage: &mut dyn FnMut(ProbeStage)) -> Resul
     let began = Instant::now();
     let identity = machine();
     let cores = identity.cores;
-    let all = pool(cores)?;
-    let mut pools = vec![(1, pool(1)?)];
+    let all = threads::pool(cores)?;
+    let mut pools = vec![(1, threads::pool(1)?)];
     if cores > 1 {
-        pools.push((cores, pool(cores)?));
+        pools.push((cores, threads::pool(cores)?));
     }
     stage(ProbeStage::Compute);
     let products = compute::products(&pools)?;
@@ -60,7 +59,7 @@ pub fn probe(dir: &Path, bytes: u64, stage: &mut dyn FnMut(ProbeStage)) -> Resul
     stage(ProbeStage::Memory);
     let memory_gb_per_s: BTreeMap<usize, f64> =
         pools.iter().map(|(threads, pool)| (*threads, memory::bandwidth(*threads, pool))).collect();
-    let hand_over_us = memory::hand_over_us();
+    let hand_over_us = memory::hand_over_us()?;
     stage(ProbeStage::Preparing);
     let measured = disk::measure(dir, bytes, &all, stage)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -82,11 +81,6 @@ pub fn probe(dir: &Path, bytes: u64, stage: &mut dyn FnMut(ProbeStage)) -> Resul
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }),
     })
-}
-
-fn pool(threads: usize) -> Result<ThreadPool, EngineError> {
-    let build = ThreadPoolBuilder::new().num_threads(threads).build();
-    build.map_err(|cause| EngineError::Threads { rank: 0, cause: cause.to_string() })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -33,6 +33,7 @@ use crate::{
     reduction::Reducer,
     residency::Domain,
     team::{Team, lock},
+    threads,
     transport::{self, Endpoint},
 };
 
@@ -106,7 +107,8 @@ pub fn train(trial: &Trial, environment: Environment) -> Result<Summary, EngineE
     let past = if let Some(past) = recovered {
         past
     } else {
-        initialise(store.as_ref(), &plan, config.train.precision, trial.seed)?;
+        let fill = || initialise(store.as_ref(), &plan, config.train.precision, trial.seed);
+        threads::within_pool(machine::cores(), "set-up", fill)?;
         Generation::beginning(fingerprint, plan.ranks())
     };
     events.cut(past.recorder.log_bytes).map_err(EngineError::Log)?;
@@ -363,19 +365,24 @@ fn run_ranks(
     };
     let first_error = std::sync::Mutex::new(None::<EngineError>);
     let reports = std::sync::Mutex::new(Vec::new());
+    let fail = |error| {
+        let mut first = lock(&first_error);
+        if matches!(*first, None | Some(EngineError::PeerFailed { .. })) {
+            *first = Some(error);
+        }
+        team.fail();
+    };
     thread::scope(|scope| {
         for (rank, endpoint) in (0..).zip(transport::chain(ranks, plan.strategy().queue_capacity())) {
-            let (shared, first_error, reports) = (&shared, &first_error, &reports);
-            scope.spawn(move || match run_rank(shared, Rank(rank), endpoint) {
+            let (shared, fail, reports) = (&shared, &fail, &reports);
+            let started = threads::spawn(scope, move || match run_rank(shared, Rank(rank), endpoint) {
                 Ok(report) => lock(reports).push(report),
-                Err(error) => {
-                    let mut first = lock(first_error);
-                    if matches!(*first, None | Some(EngineError::PeerFailed { .. })) {
-                        *first = Some(error);
-                    }
-                    shared.team.fail();
-                }
+                Err(error) => fail(error),
             });
+            if let Err(error) = started {
+                // Those that have started wait for it: they are told.
+                return fail(error);
+            }
         }
     });
     match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -393,14 +400,11 @@ fn run_rank<'a>(
 ) -> Result<RankReport, EngineError> {
     // A panic must not leave the others waiting.
     let alarm = Alarm(shared.team);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(shared.plan.threads)
-        .thread_name(move |thread| format!("rank-{}-{thread}", rank.0))
-        .build()
-        .map_err(|cause| EngineError::Threads { rank: rank.0, cause: cause.to_string() })?;
-    let report = pool.install(|| Executor::new(shared, rank, endpoint).run());
+    let ran = threads::within_pool(shared.plan.threads, &format!("rank-{}", rank.0), || {
+        Executor::new(shared, rank, endpoint).run()
+    });
     std::mem::forget(alarm);
-    report
+    ran
 }
 
 /// Tells the team when it is dropped, which only a panic does.

@@ -65,8 +65,17 @@ pub fn run(
         .context("start", program.name())?;
     let member = job.enter(child.id());
     let lifeline = child.stdin.take();
-    let lines = lines(&mut child);
-    let errors = errors(&mut child);
+    let listeners = lines(&mut child).and_then(|lines| Ok((lines, errors(&mut child)?)));
+    let (lines, errors) = match listeners {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            // Nobody would hear it.
+            child.kill().context("end", program.name())?;
+            drop(member);
+            child.wait().context("wait for", program.name())?;
+            return Err(error);
+        }
+    };
     let mut clock = RunningClock::start(Instant::now());
     let ending = loop {
         match lines.recv_timeout(TICK) {
@@ -100,10 +109,10 @@ pub fn run(
     Ok((ending, clock.look(Instant::now())))
 }
 
-fn lines(child: &mut Child) -> mpsc::Receiver<ChildLine> {
+fn lines(child: &mut Child) -> Result<mpsc::Receiver<ChildLine>, RunnerError> {
     let (sender, receiver) = mpsc::channel();
     if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
+        start_thread("that reads a trial's progress", move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Ok(line) = serde_json::from_str(&line)
                     && sender.send(line).is_err()
@@ -111,14 +120,14 @@ fn lines(child: &mut Child) -> mpsc::Receiver<ChildLine> {
                     break;
                 }
             }
-        });
+        })?;
     }
-    receiver
+    Ok(receiver)
 }
 
-fn errors(child: &mut Child) -> thread::JoinHandle<String> {
+fn errors(child: &mut Child) -> Result<thread::JoinHandle<String>, RunnerError> {
     let stderr = child.stderr.take();
-    thread::spawn(move || {
+    start_thread("that reads a trial's errors", move || {
         let mut bytes = Vec::new();
         if let Some(mut stderr) = stderr {
             // What was read before an error is all there is to report.
@@ -128,11 +137,22 @@ fn errors(child: &mut Child) -> thread::JoinHandle<String> {
     })
 }
 
+fn start_thread<T: Send + 'static>(
+    task: &'static str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<thread::JoinHandle<T>, RunnerError> {
+    thread::Builder::new().spawn(body).map_err(|cause| RunnerError::Thread { task, cause })
+}
+
 /// Ends this process when the one that started it is gone: its end of the standard input's pipe closes.
-pub fn watch_parent() {
-    thread::spawn(|| {
+///
+/// # Errors
+/// No thread can be started.
+pub fn watch_parent() -> Result<(), RunnerError> {
+    start_thread("that waits for the end of the runner", || {
         let mut end = [0];
         while !matches!(std::io::stdin().read(&mut end), Ok(0) | Err(_)) {}
         std::process::exit(130);
-    });
+    })
+    .map(drop)
 }

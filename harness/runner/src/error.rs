@@ -37,6 +37,17 @@ pub enum RunnerError {
         /// Why not.
         cause: ResolvedError,
     },
+    /// A thread cannot be started.
+    #[error(
+        "cannot start the thread {task}: {cause}; raise the limit of processes and threads (ulimit -u, or pids.max of the \
+         control group), or that of memory (ulimit -v)"
+    )]
+    Thread {
+        /// Which, as in "the thread …".
+        task: &'static str,
+        /// Why it failed.
+        cause: io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),

@@ -19,7 +19,7 @@ use super::{
     compute::{Layers, WIDEST},
     median, rate, rounded,
 };
-use crate::EngineError;
+use crate::{EngineError, threads};
 
 const QUEUE_DEPTHS: [usize; 4] = [1, 4, 16, 32];
 const CHUNKS: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
@@ -102,20 +102,20 @@ fn together(streamer: &mut Streamer, pool: &ThreadPool) -> Result<(f64, f64), En
         let compute_alone = compute(TOGETHER);
         let (flows, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let (computed, streamed) = thread::scope(|scope| {
-            let stream = scope.spawn(|| {
+            let stream = threads::spawn(scope, || {
                 streamer.stream(Mix::TwoReadsOneWrite, |_| {
                     flows.store(true, Ordering::Relaxed);
                     !over.load(Ordering::Relaxed)
                 })
-            });
+            })?;
             // One step after the other, until the stream counts, or has failed.
             while !flows.load(Ordering::Relaxed) && !stream.is_finished() {
                 compute(Duration::ZERO);
             }
             let computed = compute(TOGETHER);
             over.store(true, Ordering::Relaxed);
-            (computed, stream.join())
-        });
+            Ok::<_, EngineError>((computed, stream.join()))
+        })?;
         let streamed = streamed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         alone = (alone.0 + compute_alone, alone.1 + disk_alone);
         both = (both.0 + computed, both.1 + streamed);

@@ -6,6 +6,7 @@ use crossbeam_channel::bounded;
 use rayon::{ThreadPool, prelude::*};
 
 use super::{ROUNDS, median, rate, rounded};
+use crate::{EngineError, threads};
 
 /// Bytes of each of a thread's two operands: larger than its share of any cache.
 const OPERAND_BYTES: usize = 64 << 20;
@@ -25,29 +26,32 @@ pub fn bandwidth(threads: usize, pool: &ThreadPool) -> f64 {
 }
 
 /// Microseconds in which a message gets from one thread to another that waits for it.
-pub fn hand_over_us() -> f64 {
+///
+/// # Errors
+/// The other thread cannot be started.
+pub fn hand_over_us() -> Result<f64, EngineError> {
     const TURNS: u32 = 5000;
     let (to, from_here) = bounded::<u32>(1);
     let (back, from_there) = bounded::<u32>(1);
-    let echo = thread::spawn(move || {
-        for token in from_here {
-            if back.send(token).is_err() {
-                return;
+    thread::scope(|scope| {
+        threads::spawn(scope, move || {
+            for token in from_here {
+                if back.send(token).is_err() {
+                    return;
+                }
             }
-        }
-    });
-    let round = || {
-        let start = Instant::now();
-        for token in 0..TURNS {
-            if to.send(token).is_err() || from_there.recv().is_err() {
-                break;
+        })?;
+        let round = || {
+            let start = Instant::now();
+            for token in 0..TURNS {
+                if to.send(token).is_err() || from_there.recv().is_err() {
+                    break;
+                }
             }
-        }
-        start.elapsed().as_secs_f64() * 1e6 / f64::from(2 * TURNS)
-    };
-    let hand_over = median((0..ROUNDS).map(|_| round()).collect());
-    drop(to);
-    // It ends with its channel; it has nothing to tell.
-    let _ = echo.join();
-    rounded(hand_over)
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(2 * TURNS)
+        };
+        let hand_over = median((0..ROUNDS).map(|_| round()).collect());
+        drop(to);
+        Ok(rounded(hand_over))
+    })
 }

@@ -11,9 +11,9 @@ use spillbench_storage::{DiskProbe, Mix, StorageError};
 
 use super::{
     compute::{Layers, WIDEST},
-    pool, rate,
+    rate,
 };
-use crate::EngineError;
+use crate::{EngineError, threads};
 
 /// Samples of the products.
 const ROWS: usize = 64;
@@ -47,7 +47,7 @@ pub fn speed(machine: &Machine, storage: &StorageConfig, dir: &Path) -> Result<S
 
 /// The three products of large layers by all cores: the geometric mean of their speeds.
 fn compute(machine: &Machine) -> Result<f64, EngineError> {
-    let pool = pool(machine.cores)?;
+    let pool = threads::pool(machine.cores)?;
     let mut layers = Layers::new(WIDEST)?;
     let described = spillbench_schedule::projection::tables::MachineTables::new(machine);
     let bytes = Bytes(4 * (WIDEST * WIDEST) as u64);

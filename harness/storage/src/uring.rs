@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::process::abort;
+use std::process::exit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,7 +65,9 @@ impl Uring {
             }
         }
         let wake_count = Block::map(crate::ALIGNMENT)?;
-        Ok(Self { ring, file, waker, wake_count, wake_armed: false, in_flight: 0, table })
+        let mut ring = Self { ring, file, waker, wake_count, wake_armed: false, in_flight: 0, table };
+        ring.check()?;
+        Ok(ring)
     }
 
     fn push(&mut self, entry: &Entry) -> io::Result<()> {
@@ -100,6 +102,20 @@ impl Uring {
                 },
             }
         }
+    }
+
+    /// Requests that the kernel has taken and not answered, the waiting read included. What was only pushed it does not know.
+    fn with_the_kernel(&mut self) -> usize {
+        let pushed = self.ring.submission().len();
+        (self.in_flight + usize::from(self.wake_armed)).saturating_sub(pushed)
+    }
+
+    /// That requests are taken and answered: a sandbox may allow a ring, and refuse what it is for.
+    fn check(&mut self) -> io::Result<()> {
+        self.push(&opcode::Nop::new().build().user_data(WAKE))?;
+        self.enter(1)?;
+        self.collect(&mut Vec::new());
+        Ok(())
     }
 
     fn collect(&mut self, completions: &mut Vec<Completion>) {
@@ -185,12 +201,18 @@ impl Drop for Uring {
     fn drop(&mut self) {
         let mut completions = Vec::new();
         self.waker.wake();
-        while self.in_flight > 0 || self.wake_armed {
+        while self.with_the_kernel() > 0 {
             if let Err(error) = self.enter(1) {
+                // The kernel may have taken requests of which it does not tell.
+                self.collect(&mut completions);
+                if self.with_the_kernel() == 0 {
+                    return;
+                }
                 eprintln!(
-                    "io_uring_enter failed with requests in flight, whose memory cannot be freed: {error}"
+                    "error: io_uring_enter failed with requests in flight, whose memory cannot be freed: {error}; allow it \
+                     in the sandbox, or set storage.mode: memory"
                 );
-                abort();
+                exit(1);
             }
             self.collect(&mut completions);
         }

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 
 pub fn trial(folder: &Path) -> Result<Exit, Failure> {
     watch_parent()?;
-    stop_within(spillbench_engine::stopped_while).context("cannot catch signals")?;
+    stop_within(spillbench_engine::stopped_while)?;
     // Started through a handle, it would be listed under the handle's number; where it cannot be named, that stands.
     let _ = fs::write("/proc/self/comm", "spillbench");
     let place = TrialFolder::at(folder.to_owned());

@@ -137,7 +137,8 @@ fn errors(child: &mut Child) -> Result<thread::JoinHandle<String>, RunnerError> 
     })
 }
 
-fn start_thread<T: Send + 'static>(
+/// Starts a thread for a `task`, as in "the thread …".
+pub fn start_thread<T: Send + 'static>(
     task: &'static str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> Result<thread::JoinHandle<T>, RunnerError> {

@@ -63,7 +63,17 @@ fn remedy(cause: &io::Error) -> &'static str {
         }
         io::ErrorKind::FileTooLarge => "; raise the file size limit: `ulimit -f unlimited`",
         io::ErrorKind::NotADirectory => "; choose another folder with --results",
-        _ => "",
+        _ => match cause.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (ulimit -n)",
+            Some(libc::EAGAIN) => {
+                "; raise the limit of processes and threads (ulimit -u, or pids.max of the control group)"
+            }
+            Some(libc::ENOMEM) => "; raise the limit of memory (ulimit -v, or the control group's)",
+            Some(libc::EPERM | libc::ENOSYS) => {
+                "; allow the system call in the sandbox, or choose another folder with --results"
+            }
+            _ => "",
+        },
     }
 }
 

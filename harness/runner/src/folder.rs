@@ -28,6 +28,7 @@ const RATES: &str = "rates.json";
 /// `results/<scenario>`, which any number of runs may use: each trial is held by one of them at a time.
 pub struct StudyFolder {
     path: PathBuf,
+    synced: bool,
 }
 
 /// `results/<scenario>/<trial-id>`.
@@ -46,7 +47,13 @@ impl StudyFolder {
         let locks = path.join(LOCKS);
         fs::create_dir_all(&locks).context("create", &locks)?;
         write_json(&path.join("study.json"), study)?;
-        Ok(Self { path })
+        let synced = sync_folder(&path).context("sync", &path)?;
+        Ok(Self { path, synced })
+    }
+
+    /// Whether the names of its files survive a power cut.
+    pub const fn is_synced(&self) -> bool {
+        self.synced
     }
 
     /// The folder of a trial.
@@ -261,7 +268,24 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), RunnerError>
         file.write_all(contents)?;
         file.as_file().sync_data()?;
         file.persist(path)?;
-        File::open(folder)?.sync_all()
+        sync_folder(folder).map(drop)
     };
     write().context("write", path)
+}
+
+/// Makes the names in a folder survive a power cut; false where the file system cannot, or may not be asked.
+fn sync_folder(folder: &Path) -> io::Result<bool> {
+    match File::open(folder)?.sync_all() {
+        Ok(()) => Ok(true),
+        Err(error) if is_refusal(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the error says that a call is not to be had here, rather than that it went wrong.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL | libc::EPERM | libc::EACCES)
+    )
 }

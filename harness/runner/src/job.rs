@@ -3,11 +3,7 @@
 //! A trial's process has a group of its own, so the terminal's stop signal does not reach it. The runner passes it on,
 //! then stops itself; when it is continued, it continues the trial.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::{
@@ -16,22 +12,24 @@ use signal_hook::{
     low_level,
 };
 
+use crate::{RunnerError, child::start_thread};
+
 /// Answers the runner's stop signal in a trial's process from now on: stops the process within `around`, which so knows
 /// how long it was stopped.
 ///
 /// # Errors
 /// Signals cannot be caught.
-pub fn stop_within(around: fn(&dyn Fn())) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTSTP])?;
-    thread::spawn(move || {
+pub fn stop_within(around: fn(&dyn Fn())) -> Result<(), RunnerError> {
+    let mut signals = Signals::new([SIGTSTP]).map_err(RunnerError::Signals)?;
+    start_thread("that answers Ctrl-Z", move || {
         for _ in signals.forever() {
             around(&|| {
                 // Cannot fail: the signal exists.
                 let _ = low_level::raise(SIGSTOP);
             });
         }
-    });
-    Ok(())
+    })
+    .map(drop)
 }
 
 /// The group of the trial that runs, if one does.
@@ -47,15 +45,15 @@ impl Job {
     ///
     /// # Errors
     /// Signals cannot be caught.
-    pub fn control() -> io::Result<Self> {
+    pub fn control() -> Result<Self, RunnerError> {
         let job = Self::default();
-        let mut signals = Signals::new([SIGTSTP])?;
+        let mut signals = Signals::new([SIGTSTP]).map_err(RunnerError::Signals)?;
         let stopped = job.clone();
-        thread::spawn(move || {
+        start_thread("that answers Ctrl-Z", move || {
             for _ in signals.forever() {
                 stopped.stop();
             }
-        });
+        })?;
         Ok(job)
     }
 

@@ -88,6 +88,10 @@ impl Interrupt {
     }
 }
 
+/// Said once of a folder whose names cannot be synced.
+const UNSYNCED: &str =
+    "folders of results cannot be synced here (fsync is refused): a power cut may cost what was written last";
+
 /// Runs all trials that are not finished. A failed one does not stop the others.
 ///
 /// # Errors
@@ -98,8 +102,11 @@ pub fn run(
     interrupt: &Interrupt,
     display: &mut Display,
 ) -> Result<Outcome, RunnerError> {
-    let job = Job::control().map_err(RunnerError::Signals)?;
+    let job = Job::control()?;
     let folder = StudyFolder::open(&options.results, study)?;
+    if !folder.is_synced() {
+        display.note(UNSYNCED);
+    }
     let mut outcome = Outcome::default();
     let mut held = Vec::new();
     for trial in &study.trials {

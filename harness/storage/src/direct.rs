@@ -9,7 +9,8 @@ use crate::extent::ExtentTable;
 use crate::faulty::Fault;
 use crate::file::{self, ExtentFile, Opener};
 use crate::file_store::{Checks, Describe, FileStore, MakeDevice, Parts};
-use crate::generation::{self, Records, Recovered};
+use crate::generation::{Records, Recovered};
+use crate::refusal::{Answer, sync_folder};
 use crate::slots::Slots;
 use crate::uring::{self, Uring};
 use crate::{ALIGNMENT, ExtentSpec, StorageError, filesystem};
@@ -95,13 +96,13 @@ impl DirectStore {
         let file = ExtentFile::direct(&dir.join(FILE), opener)?;
         records.remove_all()?;
         let bytes = extents.file_bytes() * slots.per_extent();
-        file.reserve(bytes)?;
+        let reserved = file.reserve(bytes)?;
         file.check_direct(bytes)?;
         let keeps_generations = options.generations > 0;
         if let (true, Some(parent)) = (keeps_generations, dir.parent()) {
-            generation::sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+            sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
         }
-        Self::over(file, extents, options, slots, keeps_generations.then_some(records))
+        Self::over(file, extents, options, slots, keeps_generations.then_some(records), reserved)
     }
 
     /// Opens the store in `dir` as its last committed generation left it, and returns it with that one's payload;
@@ -134,7 +135,7 @@ impl DirectStore {
             // In no generation before either: what was written since is undone.
             file.write_zeros(extents.offsets()[extent], extents.specs()[extent].padded_bytes())?;
         }
-        Ok(Some((Self::over(file, extents, options, slots, Some(records))?, payload)))
+        Ok(Some((Self::over(file, extents, options, slots, Some(records), Answer::Done)?, payload)))
     }
 
     /// Commits a generation: every write begun before, and `payload`, on stable storage; [`DirectStore::recover`]
@@ -155,12 +156,17 @@ impl DirectStore {
         options: DirectOptions,
         slots: Slots,
         records: Option<Records>,
+        reserved: Answer,
     ) -> Result<Self, StorageError> {
+        let folder = file.path.parent().filter(|_| records.is_some());
+        let synced = folder.map_or(Ok(Answer::Done), sync_folder)?;
         let register = options.registered_buffers && uring::may_lock(options.capacity_bytes);
         let registration = Arc::new(AtomicBool::new(register));
         let description = Box::new(Description {
             alignment: filesystem::direct_alignment(&file.path).unwrap_or(ALIGNMENT as u64),
             registration: Arc::clone(&registration),
+            reserved,
+            synced,
             options,
         });
         let queue_depth = options.queue_depth as u32;
@@ -200,10 +206,19 @@ fn uring_refused(cause: io::Error) -> StorageError {
 /// Name of the file in the store's folder.
 const FILE: &str = "extents";
 
+/// What a store's description says where calls are refused that it can do without.
+pub(crate) const UNRESERVED: &str =
+    ", space not reserved (fallocate is refused: a full disk is met when writing)";
+const UNSYNCED: &str =
+    ", folders not synced (fsync of a folder is refused: a power cut may cost generations)";
+
 #[derive(Debug)]
 struct Description {
     alignment: u64,
     registration: Arc<AtomicBool>,
+    reserved: Answer,
+    /// The store's folder.
+    synced: Answer,
     options: DirectOptions,
 }
 
@@ -215,7 +230,7 @@ impl Describe for Description {
             (false, _) => "plain buffers",
         };
         format!(
-            "direct: O_DIRECT, io_uring, blocks of {ALIGNMENT} bytes (the file needs {}), {buffers}, queue depth {}, chunk {} KiB, {}, {}, capacity {} bytes",
+            "direct: O_DIRECT, io_uring, blocks of {ALIGNMENT} bytes (the file needs {}), {buffers}, queue depth {}, chunk {} KiB, {}, {}, capacity {} bytes{}{}",
             self.alignment,
             self.options.queue_depth,
             self.options.chunk_bytes >> 10,
@@ -226,6 +241,8 @@ impl Describe for Description {
                 keep => format!("the last {keep} generations kept"),
             },
             self.options.capacity_bytes,
+            self.reserved.note(UNRESERVED),
+            self.synced.note(UNSYNCED),
         )
     }
 }

@@ -255,6 +255,21 @@ fn remedy(cause: &io::Error) -> &'static str {
             "; free some space there, or choose another storage.dir, and run again"
         }
         io::ErrorKind::FileTooLarge => "; raise the file size limit (`ulimit -f unlimited`) and run again",
+        _ => limit_remedy(cause),
+    }
+}
+
+/// Where the cause is a limit or a sandbox.
+fn limit_remedy(cause: &io::Error) -> &'static str {
+    match cause.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (ulimit -n) and run again",
+        Some(libc::EAGAIN) => {
+            "; raise the limit of processes and threads (ulimit -u, or pids.max of the control group) and run again"
+        }
+        Some(libc::ENOMEM) => "; raise the limit of memory (ulimit -v, or the control group's) and run again",
+        Some(libc::EPERM | libc::ENOSYS) => {
+            "; allow the system call in the sandbox, choose another storage.dir, or set storage.mode: memory"
+        }
         _ => "",
     }
 }

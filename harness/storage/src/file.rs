@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use spillbench_lock::Hold;
 
 use crate::block::Block;
+use crate::refusal::{self, Answer};
 use crate::{ALIGNMENT, StorageError, filesystem};
 
 /// How long to wait for the requests of a process that was killed.
@@ -125,34 +125,35 @@ impl ExtentFile {
     }
 
     /// Empties the file and reserves its space, all zeros.
-    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), StorageError> {
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Answer, StorageError> {
+        self.reserve_by(bytes, refusal::allocate)
+    }
+
+    fn reserve_by(
+        &self,
+        bytes: u64,
+        allocate: impl FnOnce(&File, libc::off_t) -> io::Result<Answer>,
+    ) -> Result<Answer, StorageError> {
         self.file.set_len(0).map_err(|cause| self.failed("empty", cause))?;
         if bytes == 0 {
-            return Ok(());
+            return Ok(Answer::Done);
         }
         let free = filesystem::free_bytes(&self.path);
-        if bytes > free {
-            // Asked first, because a reservation that fails has filled the disk for everybody.
+        // Asked first, because a reservation that fails has filled the disk for everybody.
+        if let Some(free) = free.filter(|free| bytes > *free) {
             return Err(self.no_space(bytes, free));
         }
         let length = libc::off_t::try_from(bytes)
             .map_err(|_| self.failed("reserve", io::Error::from_raw_os_error(libc::EFBIG)))?;
-        loop {
-            // SAFETY: a plain system call on a descriptor that `self` keeps open.
-            if unsafe { libc::fallocate(self.file.as_raw_fd(), 0, 0, length) } == 0 {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::ENOSPC) => return Err(self.no_space(bytes, free)),
-                // A file system that cannot reserve: the file has its length, and a full disk is met when writing.
-                Some(libc::EOPNOTSUPP) => {
-                    return self.file.set_len(bytes).map_err(|cause| self.failed("resize", cause));
-                }
-                _ => return Err(self.failed("reserve", error)),
-            }
+        let answer = allocate(&self.file, length).map_err(|cause| match cause.kind() {
+            io::ErrorKind::StorageFull => self.no_space(bytes, free.unwrap_or(0)),
+            _ => self.failed("reserve", cause),
+        })?;
+        if answer == Answer::Refused {
+            // The file has its length, and a full disk is met when writing.
+            self.file.set_len(bytes).map_err(|cause| self.failed("resize", cause))?;
         }
+        Ok(answer)
     }
 
     fn no_space(&self, wanted: u64, free: u64) -> StorageError {
@@ -204,5 +205,23 @@ fn refused(path: &Path) -> StorageError {
         filesystem: filesystem::kind(path),
         remedy: "set storage.dir to a folder on a local disk (ext4, xfs, btrfs), or storage.mode: memory"
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_space_cannot_be_reserved_the_file_has_its_length_and_where_that_fails_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("extents");
+        let file = ExtentFile::buffered(&path).unwrap();
+        assert_eq!(file.reserve_by(8192, |_, _| Ok(Answer::Refused)).unwrap(), Answer::Refused);
+        assert_eq!(fs::read(&path).unwrap(), vec![0; 8192]);
+        let fails =
+            |errno: i32| file.reserve_by(8192, |_, _| Err(io::Error::from_raw_os_error(errno))).unwrap_err();
+        assert!(matches!(fails(libc::EIO), StorageError::File { operation: "reserve", .. }));
+        assert!(matches!(fails(libc::ENOSPC), StorageError::NoSpace { wanted: 8192, .. }));
     }
 }

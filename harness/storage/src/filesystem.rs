@@ -35,16 +35,17 @@ fn logical_block_bytes(path: &Path) -> Option<u64> {
     })
 }
 
-/// Bytes that may still be written on the file system of `path`; 0 if it does not say.
-pub(crate) fn free_bytes(path: &Path) -> u64 {
-    let Ok(c_path) = CString::new(path.as_os_str().as_bytes()) else { return 0 };
+/// Bytes that may still be written on the file system of `path`; `None` if it does not say.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let c_path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut answer = MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: the path is a C string, the answer has the type the call fills, and zeros are valid for it.
-    let answer = unsafe {
-        libc::statvfs(c_path.as_ptr(), answer.as_mut_ptr());
-        answer.assume_init()
+    let (result, answer) = unsafe {
+        let result = libc::statvfs(c_path.as_ptr(), answer.as_mut_ptr());
+        (result, answer.assume_init())
     };
-    answer.f_bavail * answer.f_frsize
+    // A file system that counts no blocks counts no free ones either.
+    (result == 0 && answer.f_blocks > 0).then(|| answer.f_bavail.saturating_mul(answer.f_frsize))
 }
 
 /// Type of the file system that holds `path`, as the kernel numbers it.
@@ -53,10 +54,13 @@ pub(crate) fn kind(path: &Path) -> String {
     let Ok(c_path) = CString::new(existing.as_os_str().as_bytes()) else { return "unknown".to_owned() };
     let mut answer = MaybeUninit::<libc::statfs>::zeroed();
     // SAFETY: the path is a C string, the answer has the type the call fills, and zeros are valid for it.
-    let answer = unsafe {
-        libc::statfs(c_path.as_ptr(), answer.as_mut_ptr());
-        answer.assume_init()
+    let (result, answer) = unsafe {
+        let result = libc::statfs(c_path.as_ptr(), answer.as_mut_ptr());
+        (result, answer.assume_init())
     };
+    if result != 0 {
+        return "unknown".to_owned();
+    }
     match answer.f_type {
         libc::TMPFS_MAGIC => "tmpfs".to_owned(),
         libc::EXT4_SUPER_MAGIC => "ext4".to_owned(),

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::checksum::checksum;
+use crate::refusal::sync_folder;
 use crate::slots::{Generation, Version};
 use crate::{ExtentSpec, Standing, StorageError};
 
@@ -74,7 +75,8 @@ impl Records {
         Ok(numbers(&self.dir)?.is_empty())
     }
 
-    /// Records a generation. When this returns it survives a power cut, if the extents' file was synced before.
+    /// Records a generation. When this returns it survives a power cut, if the extents' file was synced before and folders can
+    /// be synced here.
     pub(crate) fn write(&self, generation: &Generation, payload: &[u8]) -> Result<(), StorageError> {
         let temporary = self.dir.join(TEMPORARY);
         let write = || {
@@ -85,13 +87,13 @@ impl Records {
         write().map_err(|cause| failed("write", &temporary, cause))?;
         let path = path(&self.dir, generation.number);
         fs::rename(&temporary, &path).map_err(|cause| failed("create", &path, cause))?;
-        sync_folder(&self.dir)
+        sync_folder(&self.dir).map(drop)
     }
 
     /// Drops a generation. When this returns it does not come back after a power cut.
     pub(crate) fn remove(&self, number: u64) -> Result<(), StorageError> {
         remove_file(&path(&self.dir, number))?;
-        sync_folder(&self.dir)
+        sync_folder(&self.dir).map(drop)
     }
 
     /// Drops the newest generations, of these numbers, newest first, so that what a crash leaves is a state in which the
@@ -115,7 +117,7 @@ impl Records {
     pub(crate) fn remove_all(&self) -> Result<(), StorageError> {
         let files = files(&self.dir)?;
         files.iter().try_for_each(|path| remove_file(path))?;
-        if files.is_empty() { Ok(()) } else { sync_folder(&self.dir) }
+        if files.is_empty() { Ok(()) } else { sync_folder(&self.dir).map(drop) }
     }
 
     /// The newest sound generations, no more than are kept; `None` where none was committed. What a crash has left beside
@@ -307,11 +309,6 @@ fn read(path: &Path) -> Result<Vec<u8>, StorageError> {
 
 fn remove_file(path: &Path) -> Result<(), StorageError> {
     fs::remove_file(path).map_err(|cause| failed("remove", path, cause))
-}
-
-/// Makes the names in a folder as they are now survive a power cut.
-pub(crate) fn sync_folder(dir: &Path) -> Result<(), StorageError> {
-    File::open(dir).and_then(|folder| folder.sync_all()).map_err(|cause| failed("sync", dir, cause))
 }
 
 fn failed(operation: &'static str, path: &Path, cause: io::Error) -> StorageError {

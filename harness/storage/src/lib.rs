@@ -36,6 +36,7 @@ mod order;
 mod page_cache;
 mod pool;
 mod probe;
+mod refusal;
 mod slots;
 mod space;
 mod store;

@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::blocking::{BlockingDevice, BlockingFile};
+use crate::direct::UNRESERVED;
 use crate::extent::ExtentTable;
 use crate::file::{self, ExtentFile};
 use crate::file_store::{Checks, FileStore, MakeDevice, Parts};
@@ -84,7 +85,7 @@ fn start<M, F: BlockingFile + 'static>(
     file::create_folder(dir)?;
     let bytes = extents.file_bytes();
     let file = ExtentFile::buffered(&dir.join("extents"))?;
-    file.reserve(bytes)?;
+    let reserved = file.reserve(bytes)?;
     let path = file.path.clone();
     let make_device: MakeDevice = Box::new(move |waker| {
         let file = make_file(file.file, bytes).map_err(|cause| StorageError::File {
@@ -96,9 +97,10 @@ fn start<M, F: BlockingFile + 'static>(
     });
     let checksums = if options.checksums { "checksums" } else { "no checksums" };
     let description = format!(
-        "{how}, chunk {} KiB, {checksums}, capacity {} bytes",
+        "{how}, chunk {} KiB, {checksums}, capacity {} bytes{}",
         options.chunk_bytes >> 10,
-        options.capacity_bytes
+        options.capacity_bytes,
+        reserved.note(UNRESERVED)
     );
     let parts = Parts {
         path: &path,

@@ -20,8 +20,9 @@ pub fn check(dir: &Path, bytes: u64) -> Result<(), StorageError> {
         .filter_map(|entry| entry.ok()?.metadata().ok())
         .map(|file| file.blocks() * 512)
         .sum();
-    let free = filesystem::free_bytes(existing).saturating_add(left);
-    if free > 0 && bytes > free {
+    let Some(free) = filesystem::free_bytes(existing) else { return Ok(()) };
+    let free = free.saturating_add(left);
+    if bytes > free {
         return Err(StorageError::NoSpace { path: dir.to_owned(), wanted: bytes, free });
     }
     Ok(())

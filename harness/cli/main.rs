@@ -11,6 +11,7 @@ mod colour;
 mod data;
 mod exit;
 mod machine;
+mod panic;
 mod plan;
 mod probe;
 mod report;
@@ -27,7 +28,11 @@ use crate::{
     exit::{Exit, Failure},
 };
 
+#[global_allocator]
+static ALLOCATOR: spillbench_storage::Allocator = spillbench_storage::Allocator;
+
 fn main() -> ExitCode {
+    panic::tell_of_refusals();
     let arguments = Arguments::parse();
     colour::choose(arguments.color);
     let done = spillbench_runner::survive_file_size_limit()

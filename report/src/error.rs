@@ -10,7 +10,7 @@ use spillbench_schema::trial::ResolvedError;
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The file system refused.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {source}{}", path.display(), remedy(source))]
     Io {
         /// `read`, `write`, `create`, …
         operation: &'static str,
@@ -85,6 +85,17 @@ pub enum ReportError {
         /// What the drawing library said.
         reason: String,
     },
+}
+
+fn remedy(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; make it writable, or copy the results and name their place with --results"
+        }
+        io::ErrorKind::NotADirectory => "; move away the file that is in the place of a folder",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
+        _ => "",
+    }
 }
 
 impl ReportError {

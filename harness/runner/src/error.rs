@@ -49,7 +49,7 @@ pub enum RunnerError {
         cause: io::Error,
     },
     /// Signals cannot be caught.
-    #[error("cannot catch signals: {0}")]
+    #[error("cannot catch signals (rt_sigaction, socketpair, fcntl): {cause}{remedy}", cause = .0, remedy = remedy(.0))]
     Signals(#[source] io::Error),
 }
 
@@ -62,7 +62,7 @@ fn remedy(cause: &io::Error) -> &'static str {
             "; free some space, or choose another folder with --results"
         }
         io::ErrorKind::FileTooLarge => "; raise the file size limit: `ulimit -f unlimited`",
-        io::ErrorKind::NotADirectory => "; choose another folder with --results",
+        io::ErrorKind::NotADirectory => "; choose another folder with --results, or another storage.dir",
         _ => match cause.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (ulimit -n)",
             Some(libc::EAGAIN) => {

@@ -1,10 +1,11 @@
 //! The folders of results: one a study, one a trial, each file written whole or not at all.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use spillbench_lock::Lock;
@@ -13,6 +14,7 @@ use spillbench_schema::{
     summary::Failure,
     trial::{Kept, RESOLVED, ResolvedError},
 };
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::{RunnerError, error::Context, scratch::Scratch};
 
@@ -263,14 +265,29 @@ pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(
 pub fn write_atomically(path: &Path, contents: &[u8]) -> Result<(), RunnerError> {
     let write = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let readable = fs::Permissions::from_mode(0o644);
-        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+        let mut file = temporary_file(folder)?;
         file.write_all(contents)?;
         file.as_file().sync_data()?;
         file.persist(path)?;
         sync_folder(folder).map(drop)
     };
     write().context("write", path)
+}
+
+/// A new file in `folder`, readable by all, removed unless it is given a name. Not by the crate's own way, whose errors hide
+/// their number.
+fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = folder.join(format!(".tmp-{}-{number}", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&path) {
+            Ok(file) => return Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?)),
+            // Left by a process of this number that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Makes the names in a folder survive a power cut; false where the file system cannot, or may not be asked.

@@ -3,13 +3,16 @@
 //! A trial's process has a group of its own, so the terminal's stop signal does not reach it. The runner passes it on,
 //! then stops itself; when it is continued, it continues the trial.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    io::{ErrorKind, Read},
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::{
     consts::{SIGSTOP, SIGTSTP},
-    iterator::Signals,
-    low_level,
+    low_level::{self, pipe},
 };
 
 use crate::{RunnerError, child::start_thread};
@@ -20,16 +23,30 @@ use crate::{RunnerError, child::start_thread};
 /// # Errors
 /// Signals cannot be caught.
 pub fn stop_within(around: fn(&dyn Fn())) -> Result<(), RunnerError> {
-    let mut signals = Signals::new([SIGTSTP]).map_err(RunnerError::Signals)?;
-    start_thread("that answers Ctrl-Z", move || {
-        for _ in signals.forever() {
-            around(&|| {
-                // Cannot fail: the signal exists.
-                let _ = low_level::raise(SIGSTOP);
-            });
-        }
+    answer_stops(move || {
+        around(&|| {
+            // Cannot fail: the signal exists.
+            let _ = low_level::raise(SIGSTOP);
+        });
     })
-    .map(drop)
+}
+
+/// Calls `answer` for each stop signal from now on, on a thread of its own. Not by the crate's iterator, which panics where
+/// its socket cannot be read; then signals go unanswered.
+fn answer_stops(answer: impl Fn() + Send + 'static) -> Result<(), RunnerError> {
+    let (mut signals, sender) = UnixStream::pair().map_err(RunnerError::Signals)?;
+    start_thread("that answers Ctrl-Z", move || {
+        // Signals that came together are answered together.
+        let mut came = [0; 64];
+        loop {
+            match signals.read(&mut came) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => answer(),
+            }
+        }
+    })?;
+    pipe::register(SIGTSTP, sender).map(drop).map_err(RunnerError::Signals)
 }
 
 /// The group of the trial that runs, if one does.
@@ -47,13 +64,8 @@ impl Job {
     /// Signals cannot be caught.
     pub fn control() -> Result<Self, RunnerError> {
         let job = Self::default();
-        let mut signals = Signals::new([SIGTSTP]).map_err(RunnerError::Signals)?;
         let stopped = job.clone();
-        start_thread("that answers Ctrl-Z", move || {
-            for _ in signals.forever() {
-                stopped.stop();
-            }
-        })?;
+        answer_stops(move || stopped.stop())?;
         Ok(job)
     }
 

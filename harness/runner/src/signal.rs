@@ -1,6 +1,6 @@
 //! Names of the signals that end a trial, with their usual causes.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use signal_hook::{
     consts::{
@@ -10,13 +10,15 @@ use signal_hook::{
     flag, low_level,
 };
 
+use crate::RunnerError;
+
 /// Lets a write beyond the file size limit fail with an error that names the file, rather than end the process.
 ///
 /// # Errors
 /// Signals cannot be caught.
-pub fn survive_file_size_limit() -> io::Result<()> {
+pub fn survive_file_size_limit() -> Result<(), RunnerError> {
     // A signal that is caught leaves the write to fail with EFBIG. Nobody reads the flag.
-    flag::register(SIGXFSZ, Arc::default()).map(drop)
+    flag::register(SIGXFSZ, Arc::default()).map(drop).map_err(RunnerError::Signals)
 }
 
 /// What is told of a process that a signal ended.

@@ -98,9 +98,20 @@ impl Waker {
         Ok(Self { event: unsafe { File::from_raw_fd(descriptor) } })
     }
 
-    pub(crate) fn wake(&self) {
-        // A counter of 2^64 - 1 wakes could make this block or fail; it is far away.
-        let _ = (&self.event).write(&1_u64.to_ne_bytes());
+    /// # Errors
+    /// The system refuses the write: whoever sleeps goes on sleeping.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        // A counter of 2^64 - 1 wakes could make this block; it is far away.
+        (&self.event).write_all(&1_u64.to_ne_bytes())
+    }
+
+    /// One that cannot wake, and can be slept on.
+    #[cfg(test)]
+    pub(crate) fn deaf() -> Self {
+        let (reader, writer) = io::pipe().unwrap();
+        // Its end would end the sleep.
+        std::mem::forget(writer);
+        Self { event: File::from(std::os::fd::OwnedFd::from(reader)) }
     }
 
     /// Sleeps until woken.

@@ -61,7 +61,10 @@ impl fmt::Display for Standing {
 #[derive(Clone, Debug, Error)]
 pub enum StorageError {
     /// A read, write or sync failed in the kernel.
-    #[error("{operation} of {length} bytes at offset {offset} of {path} ({extent}) failed: {cause}")]
+    #[error(
+        "{operation} of {length} bytes at offset {offset} of {path} ({extent}) failed: {cause}{}",
+        remedy(cause)
+    )]
     Io {
         /// `read`, `write` or `sync`.
         operation: &'static str,
@@ -173,6 +176,12 @@ pub enum StorageError {
         /// What to do about it.
         remedy: &'static str,
     },
+    /// The I/O thread sleeps and cannot be told that there is work.
+    #[error("cannot wake the store's I/O thread (write to an eventfd): {cause}; allow write in the sandbox")]
+    Wake {
+        /// The kernel's reason.
+        cause: Arc<io::Error>,
+    },
     /// An option has a value that cannot work.
     #[error("storage option {field} is {value}: {remedy}")]
     InvalidOption {
@@ -237,7 +246,7 @@ pub enum StorageError {
         capacity: u64,
     },
     /// The operating system gave no memory.
-    #[error("no memory for a buffer of {bytes} bytes: {cause}")]
+    #[error("no memory for a buffer of {bytes} bytes: {cause}{}", limit_remedy(cause))]
     OutOfMemory {
         /// Bytes wanted.
         bytes: u64,
@@ -254,6 +263,14 @@ fn remedy(cause: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space there, or choose another storage.dir, and run again"
         }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+            if cause.raw_os_error() != Some(libc::EPERM) =>
+        {
+            "; set storage.dir to a folder that can be written"
+        }
         io::ErrorKind::FileTooLarge => "; raise the file size limit (`ulimit -f unlimited`) and run again",
         _ => limit_remedy(cause),
     }
@@ -263,7 +280,8 @@ fn remedy(cause: &io::Error) -> &'static str {
 fn limit_remedy(cause: &io::Error) -> &'static str {
     match cause.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (ulimit -n) and run again",
-        Some(libc::EAGAIN) => {
+        // The kernel's own threads for io_uring count, too; without them it cancels what they should do.
+        Some(libc::EAGAIN | libc::ECANCELED) => {
             "; raise the limit of processes and threads (ulimit -u, or pids.max of the control group) and run again"
         }
         Some(libc::ENOMEM) => "; raise the limit of memory (ulimit -v, or the control group's) and run again",

@@ -142,9 +142,16 @@ impl<M> FileStore<M> {
         result.unwrap_or(Err(StorageError::Closed))
     }
 
+    /// Wakes the I/O thread for what the pool asks of it.
+    fn wake(&self) {
+        if let Err(error) = self.link.wake() {
+            self.pool.fail(&error);
+        }
+    }
+
     /// A read whose extent is known to be free for it.
     fn send_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
-        let buffer = self.pool.take(self.extents.get(extent)?, Contents::Stale, || self.link.wake())?;
+        let buffer = self.pool.take(self.extents.get(extent)?, Contents::Stale, || self.wake())?;
         let (reply, awaited) = sync_channel(1);
         self.link.send(Job::Read { extent: extent.0 as usize, buffer, reply })?;
         Ok(ReadTicket { extent, access, arrival: Arrival::Awaited(awaited) })
@@ -154,12 +161,12 @@ impl<M> FileStore<M> {
 impl<M: Send + Sync> Store for FileStore<M> {
     fn allocate(&self, extent: ExtentId) -> Result<Panel, StorageError> {
         self.link.check()?;
-        self.pool.take(self.extents.get(extent)?, Contents::Zeroed, || self.link.wake()).map(Arc::new)
+        self.pool.take(self.extents.get(extent)?, Contents::Zeroed, || self.wake()).map(Arc::new)
     }
 
     fn scratch(&self, bytes: u64) -> Result<Panel, StorageError> {
         self.link.check()?;
-        self.pool.scratch(bytes, || self.link.wake()).map(Arc::new)
+        self.pool.scratch(bytes, || self.wake()).map(Arc::new)
     }
 
     fn begin_read(&self, extent: ExtentId, access: Access) -> Result<ReadTicket, StorageError> {
@@ -217,8 +224,9 @@ impl<M: Send + Sync> Store for FileStore<M> {
 
 impl<M> Drop for FileStore<M> {
     fn drop(&mut self) {
-        self.link.close();
-        if let Some(thread) = self.thread.take() {
+        let woken = self.link.close();
+        // A thread that sleeps and cannot be woken keeps what it has, and ends with the process.
+        if let Some(thread) = self.thread.take().filter(|_| woken.is_ok()) {
             // A panic of the thread was printed when it happened, and reported to every caller since.
             let _ = thread.join();
         }

@@ -8,10 +8,11 @@
 //! bounded number of bytes in memory and the rest in a file, with checksums and, if asked, crash-consistent
 //! generations. [`BufferedStore`] and [`MmapStore`] show what the page cache does, [`NullStore`] what the rest costs.
 //!
-//! `unsafe` lives in three places: the memory behind a buffer (`block`, `buffer`), the I/O thread that lends it out
+//! `unsafe` lives in four places: the program's allocator (`allocator`), the memory behind a buffer (`block`, `buffer`), the I/O thread that lends it out
 //! (`io_thread`), and the devices and files that hand it to the kernel.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod allocator;
 mod block;
 mod blocking;
 mod buffer;
@@ -43,6 +44,7 @@ mod store;
 mod transfer;
 mod uring;
 
+pub use allocator::Allocator;
 pub use buffer::{Buffer, Panel};
 pub use direct::{Direct, DirectOptions, DirectStore};
 pub use error::{Standing, StorageError};

@@ -72,20 +72,27 @@ impl Link {
         let was_empty = inbox.jobs.is_empty();
         inbox.jobs.push(job);
         drop(inbox);
-        if was_empty {
-            self.waker.wake();
-        }
-        Ok(())
+        if was_empty { self.wake() } else { Ok(()) }
     }
 
     /// Lets the thread end when it has nothing left to do.
-    pub(crate) fn close(&self) {
+    ///
+    /// # Errors
+    /// As for [`Link::wake`].
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
         self.inbox().closing = true;
-        self.waker.wake();
+        self.wake()
     }
 
-    pub(crate) fn wake(&self) {
-        self.waker.wake();
+    /// # Errors
+    /// The thread cannot be woken, and may sleep for ever. The store is spent, and nobody waits for a job that the thread has
+    /// not taken.
+    pub(crate) fn wake(&self) -> Result<(), StorageError> {
+        self.waker.wake().map_err(|cause| {
+            let error = self.fail(StorageError::Wake { cause: Arc::new(cause) }).clone();
+            self.abandon();
+            error
+        })
     }
 
     /// The store's first error; the one given, if there was none before.
@@ -174,5 +181,24 @@ impl Tally {
             Job::Sync { .. } | Job::Commit { .. } => return,
         };
         counter.fetch_add(u64::from(bytes), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{TryRecvError, sync_channel};
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_cannot_be_woken() {
+        let link = Link::new(Arc::new(Waker::deaf()));
+        let (first, second) = (sync_channel(1), sync_channel(1));
+        let told = link.send(Job::Sync { reply: first.0 }).unwrap_err();
+        assert!(matches!(told, StorageError::Wake { .. }), "{told}");
+        assert_eq!(first.1.try_recv().unwrap_err(), TryRecvError::Disconnected);
+        assert!(matches!(link.send(Job::Sync { reply: second.0 }), Err(StorageError::Wake { .. })));
+        assert_eq!(second.1.try_recv().unwrap_err(), TryRecvError::Disconnected);
+        assert!(link.close().is_err());
     }
 }

@@ -86,7 +86,7 @@ impl Device for Scripted {
         if self.has.is_empty() {
             assert!(wait == Wait::No || !self.closed, "it would sleep for ever");
             self.closed = true;
-            self.link.close();
+            self.link.close().unwrap();
         }
         completions.extend(self.has.drain(..self.at_once.min(self.has.len())));
         Ok(())

@@ -13,27 +13,32 @@ pub struct Allocator;
 
 // SAFETY: all calls go to the system's allocator, whose contract is the same; a null pointer is not returned.
 unsafe impl GlobalAlloc for Allocator {
+    #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
         present(unsafe { System.alloc(layout) }, layout.size())
     }
 
+    #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         present(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
+    #[inline]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `realloc`.
         present(unsafe { System.realloc(pointer, layout, size) }, size)
     }
 
+    #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
+#[inline]
 fn present(pointer: *mut u8, bytes: usize) -> *mut u8 {
     if pointer.is_null() {
         give_up(bytes);

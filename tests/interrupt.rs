@@ -84,3 +84,19 @@ fn a_stopped_run_stops_its_trial_and_both_go_on_when_continued() {
     run.signal("INT");
     run.end().expect(130, &["interrupted"]);
 }
+
+#[test]
+fn a_trial_ends_when_its_runner_is_killed_while_both_are_stopped() {
+    let study = endless();
+    let run = study.start();
+    study.wait_until_trains("slow-s1");
+    run.signal("TSTP");
+    let states = || -> Vec<String> {
+        let numbers = study.processes().into_keys().chain([run.number()]);
+        numbers.map(|number| support::process_state(number).unwrap_or_default()).collect()
+    };
+    eventually("the trial and its runner stop", || states() == ["T", "T"]);
+    run.signal("KILL");
+    assert_eq!(run.end().code, None);
+    eventually("the trial ends", || study.children().is_empty());
+}

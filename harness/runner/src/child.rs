@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::{Program, RunnerError, clock::RunningClock, error::Context, job::Job, study::Interrupt};
@@ -145,11 +146,14 @@ pub fn start_thread<T: Send + 'static>(
     thread::Builder::new().spawn(body).map_err(|cause| RunnerError::Thread { task, cause })
 }
 
-/// Ends this process when the one that started it is gone: its end of the standard input's pipe closes.
+/// Ends this process when the one that started it is gone: its end of the standard input's pipe closes. The kernel ends it
+/// too where it can be asked to, because a process that is stopped reads no pipe.
 ///
 /// # Errors
 /// No thread can be started.
 pub fn watch_parent() -> Result<(), RunnerError> {
+    // Refused, it leaves the pipe, which ends all but a stopped process.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
     start_thread("that waits for the end of the runner", || {
         let mut end = [0];
         while !matches!(std::io::stdin().read(&mut end), Ok(0) | Err(_)) {}

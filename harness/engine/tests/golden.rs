@@ -4,14 +4,15 @@
 //! record with `SPILLBENCH_BLESS=1 cargo test --release -p spillbench-engine --test golden`, and its commit says which
 //! lines changed and why.
 
+mod support;
+
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use spillbench_data::DataLocations;
-use spillbench_engine::{Environment, open_plan_on, train};
+use spillbench_engine::open_plan_on;
 use spillbench_schedule::{Plan, Rank};
 use spillbench_schema::{
     Bytes, Rates, Study, Trial,
@@ -135,19 +136,8 @@ fn small(mut trial: Trial) -> Trial {
 fn trained(trial: &Trial) -> String {
     let run = |trial: &Trial| {
         let dir = tempfile::tempdir().expect("a folder for state");
-        let summary = train(
-            trial,
-            Environment {
-                state_dir: dir.path(),
-                rates: &Rates::default(),
-                locations: &DataLocations { root: None },
-                events: &mut std::io::sink(),
-                progress: &mut |_| {},
-                opened: &mut |_| Ok(()),
-                fault: None,
-            },
-        )
-        .unwrap_or_else(|error| panic!("{}: {error}", name(trial)));
+        let summary = support::run(trial, &Rates::default(), dir.path(), None, &mut std::io::sink())
+            .unwrap_or_else(|error| panic!("{}: {error}", name(trial)));
         (summary.weights_hash, format!("{:?}", summary.train_loss))
     };
     let (weights, loss) = run(trial);

@@ -1,10 +1,11 @@
 //! Outcomes known without running them: which trials must end with the same weights, bit for bit.
 
+mod support;
+
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use spillbench_data::DataLocations;
-use spillbench_engine::{EngineError, Environment, train};
+use spillbench_engine::EngineError;
 use spillbench_schema::{Rates, Summary, Trial};
 
 /// Layers cut into many panels, a last mini-batch that is not full, an evaluation in mid-interval.
@@ -60,18 +61,7 @@ fn run(config: Value) -> Result<Summary, EngineError> {
         config,
     };
     let dir = tempfile::tempdir().expect("a folder for state");
-    let summary = train(
-        &trial,
-        Environment {
-            state_dir: dir.path(),
-            rates: &Rates::default(),
-            locations: &DataLocations { root: None },
-            events: &mut std::io::sink(),
-            progress: &mut |_| {},
-            opened: &mut |_| Ok(()),
-            fault: None,
-        },
-    )?;
+    let summary = support::run(&trial, &Rates::default(), dir.path(), None, &mut std::io::sink())?;
     assert_eq!(
         summary.bytes_read + summary.bytes_written,
         summary.io_planned_bytes,

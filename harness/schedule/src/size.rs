@@ -101,3 +101,61 @@ pub fn check(config: &Config, network: &Network, timeline: &Timeline) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use spillbench_schema::{Rates, Trial};
+
+    use super::SizeError;
+    use crate::plan::{Plan, PlanError, SampleCounts};
+
+    /// What is refused of a small trial with some keys replaced, by JSON pointer.
+    fn refused(changes: &[(&str, Value)], test: usize) -> Option<SizeError> {
+        let mut config = json!({
+            "data": { "source": "synthetic", "train": 1000, "test": 10 },
+            "network": { "input": [64], "layers": [{ "linear": { "units": 64 } }, { "linear": { "units": 10 } }] },
+            "train": { "optimizer": { "sgd": { "learning_rate": 0.1 } }, "batch_size": 10 },
+            "parallelism": { "single": {} },
+        });
+        config["train"]["epochs"] = json!(1);
+        for (pointer, value) in changes {
+            *config.pointer_mut(pointer).expect("the key is there") = value.clone();
+        }
+        let trial = Trial {
+            scenario: "sizes".into(),
+            arm: "arm".into(),
+            factors: [].into(),
+            seed: 0,
+            config: serde_json::from_value(config).expect("the configuration is well formed"),
+        };
+        let samples = SampleCounts { train: 1000, validation: 0, test, bytes: 0 };
+        match Plan::new(&trial, samples, 2, &Rates::default()) {
+            Ok(_) => None,
+            Err(PlanError::Size(error)) => Some(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn products_of_keys_are_refused_beyond_their_limits_and_not_before() {
+        let layerwise =
+            |interval: u64| json!({ "layerwise": { "exchange": "local_loss", "interval": interval } });
+        assert_eq!(refused(&[], 10), None);
+        assert_eq!(refused(&[("/train/epochs", json!(10_000_000_000_u64))], 10), None);
+        let steps = refused(&[("/train/epochs", json!(10_000_000_001_u64))], 10);
+        assert_eq!(steps, Some(SizeError::Steps { steps_per_epoch: 100, most: 1_000_000_000_000 }));
+        let long = [("/train/epochs", json!(1_000_000)), ("/parallelism", layerwise(100_000_000))];
+        assert!(matches!(refused(&long, 10), Some(SizeError::StepOperations { .. })));
+        // Two panels, and 500 samples a part.
+        assert!(matches!(refused(&[], 1 << 32), Some(SizeError::EvaluationOperations { .. })));
+        assert_eq!(refused(&[], 1 << 30), None);
+        let wide = [
+            ("/train/epochs", json!(1_000_000)),
+            ("/train/batch_size", json!(1 << 20)),
+            ("/network/layers/0/linear/units", json!(1 << 24)),
+            ("/parallelism", layerwise(1 << 10)),
+        ];
+        assert!(matches!(refused(&wide, 10), Some(SizeError::Values { .. })));
+    }
+}

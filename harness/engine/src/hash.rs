@@ -57,3 +57,20 @@ fn absorb<T: Copy>(hasher: &mut blake3::Hasher, values: &[T], to_f32: impl Fn(T)
     }
     finite
 }
+
+#[cfg(test)]
+mod tests {
+    use super::absorb;
+
+    #[test]
+    fn a_value_that_is_not_finite_is_found_wherever_it_is() {
+        let mut hasher = blake3::Hasher::new();
+        let mut values = vec![0.5_f32; 10_000];
+        assert!(absorb(&mut hasher, &values, |value| value));
+        for (at, value) in [(0, f32::NAN), (4_097, f32::INFINITY), (9_999, f32::NEG_INFINITY)] {
+            values[at] = value;
+            assert!(!absorb(&mut hasher, &values, |value| value), "{value} at {at}");
+            values[at] = 0.5;
+        }
+    }
+}

@@ -114,3 +114,12 @@ fn sizes_in_text_are_exact_and_never_wrap() {
     }
     assert_eq!("9007199254740993".parse(), Ok(Bytes(9_007_199_254_740_993)));
 }
+
+#[test]
+fn a_whole_number_beyond_64_bits_is_the_nearest_float_where_a_float_is_wanted() {
+    let sets =
+        ["train.optimizer={adam: {learning_rate: 0.1, weight_decay: 100000000000000000000}}".to_owned()];
+    let study = expand(&sets).expect("it is read");
+    let optimizer = serde_json::to_value(&study.trials[0].config.train.optimizer).expect("plain data");
+    assert_eq!(optimizer["adam"]["weight_decay"].as_f64(), Some(1e20));
+}
